@@ -1,0 +1,52 @@
+# make demo: sets everything up and shows a market of CPU hours at work.  make test: every check there is.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := build/.installed
+SOURCES := pyproject.toml setup.py seccomp/_jail.c exchange/_book.pyx exchange/_book.pxd $(wildcard seccomp/*.h)
+
+.DEFAULT_GOAL := help
+.PHONY: help check setup demo test lint strict soak bench goals clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+check: # what a fresh machine must have, with the name of the Debian package where it has not
+	@uname -sm | grep -q 'Linux x86_64' || { echo "corehour needs Linux on x86_64; this is $$(uname -sm)"; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "missing: Python 3.11 or later (Debian: apt install python3)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is $$($(PYTHON) -V 2>&1); Python 3.11 or later is needed (make PYTHON=python3.12 ...)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "missing: Python's venv (Debian: apt install python3-venv)"; exit 1; }
+	@command -v git >/dev/null || { echo "missing: git (Debian: apt install git)"; exit 1; }
+	@command -v $(or $(CC),cc) >/dev/null || { echo "missing: a C compiler (Debian: apt install gcc libc6-dev)"; exit 1; }
+	@test -f "$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" || { echo "missing: Python.h (Debian: apt install python3-dev)"; exit 1; }
+	@echo 'int main(void){return 0;}' | $(or $(CC),cc) -static -x c -o /dev/null - 2>/dev/null || { echo "missing: the static C library (Debian: apt install libc6-dev)"; exit 1; }
+
+$(STAMP): $(SOURCES)
+	@$(MAKE) --no-print-directory check
+	@echo "setting up the virtual environment (once; about a minute) ..."
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[demo,test]'
+	@mkdir -p build && touch $@
+
+setup: $(STAMP) ## the virtual environment in .venv, with everything in it
+
+demo: $(STAMP) ## the main job: an order becomes a contract, work, a charge, and an audit
+	@exec $(PY) -m console.demo
+
+strict: $(STAMP) # the compiled parts once more, every warning an error
+	@COREHOUR_STRICT=1 $(PY) setup.py -q build_ext --force --build-lib build/strict --build-temp build/strict.tmp
+
+lint: $(STAMP)
+	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy
+
+test: lint strict ## ruff, mypy, warnings as errors, and all tests
+	@$(PY) -m pytest tests
+
+bench: $(STAMP) ## all benchmarks; results as JSON under bench/results/
+	@$(PY) -m bench.run
+
+goals: $(STAMP) ## the figures asked for, beside the last results
+	@$(PY) -m bench.goals
+
+clean: ## remove what was built; var/ stays
+	@rm -rf build $(VENV) *.egg-info exchange/*.so seccomp/*.so

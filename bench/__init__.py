@@ -1,0 +1,1 @@
+"""Benchmarks: suites, peers and load generators."""

@@ -1,0 +1,29 @@
+"""Builds the compiled parts: the book (Cython) and the jail (C). Everything else stands in pyproject.toml.
+
+COREHOUR_STRICT=1 turns every warning of Cython and of the compiler into an error; `make test` sets it,
+a user's installation never does.
+"""
+
+import os
+
+from Cython.Build import cythonize
+from Cython.Compiler import Options
+from setuptools import Extension, setup
+
+STRICT = os.environ.get("COREHOUR_STRICT") == "1"
+C_FLAGS = ["-O2", "-g0", "-std=c11", "-Wall", "-Wextra"] + (["-Werror"] if STRICT else [])
+CYTHON_FLAGS = ["-O3", "-g0", "-Wall", "-Wno-unreachable-code"] + (["-Werror"] if STRICT else [])
+
+Options.warning_errors = STRICT
+
+setup(
+    ext_modules=[
+        Extension("seccomp._jail", ["seccomp/_jail.c"], extra_compile_args=C_FLAGS),
+        *cythonize(
+            [Extension("exchange._book", ["exchange/_book.pyx"], extra_compile_args=CYTHON_FLAGS)],
+            language_level=3,
+            build_dir="build/cython",
+            compiler_directives={"boundscheck": False, "wraparound": False, "cdivision": True},
+        ),
+    ],
+)
