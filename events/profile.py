@@ -1,0 +1,114 @@
+"""Profiles and screens: what a machine has, and what a bid demands of it (R6, R24).
+
+A screen as text is a list of words: `memory_mb>=512` names a number and its minimum, `avx2` a flag,
+`only=KEY` a seller alone allowed, `block=KEY` a seller refused.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+# The order is the order in the book and never changes; new numbers are added at the end.
+SCREEN_NUMBERS = ("memory_mb", "jail", "reputation")
+STATED_NUMBERS = ("memory_mb", "jail")  # reputation is the market's to say (R27)
+MEANING = {
+    "memory_mb": "memory of one program, in MiB",
+    "jail": "the jail's level: 3 namespaces, Landlock and seccomp; 2 without namespaces; 1 seccomp alone",
+    "reputation": "the good share of votes, in parts per million",
+}
+FLAG = r"[a-z0-9][a-z0-9_./+-]{0,39}"
+MOST_FLAGS = 512
+MOST_ACCOUNTS = 256
+
+
+class BadScreenError(Exception):
+    """A screen that cannot be read; the text names the word and what is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """What a bid demands of a machine (R6). Lists are sorted, so that equal screens are equal."""
+
+    minimums: dict[str, int] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    blocked: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, body: dict[str, Any]) -> "Screen":
+        """The screen in a request's or an event's members."""
+        return cls(
+            {name: body["minimums"][name] for name in SCREEN_NUMBERS if name in body["minimums"]},
+            *(tuple(sorted(body[name])) for name in ("flags", "only", "blocked")),
+        )
+
+    def body(self) -> dict[str, Any]:
+        """The screen as members of a request."""
+        return {
+            "minimums": dict(self.minimums),
+            "flags": list(self.flags),
+            "only": list(self.only),
+            "blocked": list(self.blocked),
+        }
+
+    def is_within(self, other: "Screen") -> bool:
+        """Whether every machine that passes this screen passes `other`: it is as narrow, or narrower (R9)."""
+        blocked = set(other.blocked)
+        if self.only:
+            blocked &= set(self.only)
+        return (
+            all(name in self.minimums and self.minimums[name] >= n for name, n in other.minimums.items())
+            and set(self.flags) >= set(other.flags)
+            and (not other.only or (bool(self.only) and set(self.only) <= set(other.only)))
+            and set(self.blocked) >= blocked
+        )
+
+    def passes(self, numbers: dict[str, int], flags: Iterable[str], seller: str) -> bool:
+        """Whether a machine passes: every minimum, every flag, and its seller allowed."""
+        return (
+            all(numbers.get(name, 0) >= least for name, least in self.minimums.items())
+            and set(self.flags) <= set(flags)
+            and (not self.only or seller in self.only)
+            and seller not in self.blocked
+        )
+
+    def __str__(self) -> str:
+        words = [f"{name}>={least}" for name, least in self.minimums.items()]
+        words += self.flags
+        words += [f"only={key}" for key in self.only] + [f"block={key}" for key in self.blocked]
+        return " ".join(words)
+
+
+def parse_screen(text: str) -> Screen:
+    """Read a screen from text, `memory_mb>=512 avx2`. Raises BadScreenError."""
+    minimums: dict[str, int] = {}
+    lists: dict[str, set[str]] = {"flag": set(), "only": set(), "block": set()}
+    for word in text.split():
+        name, sign, value = word.partition(">=")
+        if sign:
+            if name not in SCREEN_NUMBERS:
+                raise BadScreenError(
+                    f"screen: {name!r} is no number of a profile; there are {', '.join(SCREEN_NUMBERS)}"
+                )
+            if not re.fullmatch(r"[0-9]{1,10}", value) or int(value) > 2**31 - 1:
+                raise BadScreenError(
+                    f"screen: {word!r}: the minimum must be a whole number from 0 to 2147483647"
+                )
+            minimums[name] = int(value)
+            continue
+        name, sign, value = word.partition("=")
+        if sign and name in ("only", "block"):
+            if not re.fullmatch(r"U[A-Z2-7]{55}", value):
+                raise BadScreenError(
+                    f"screen: {word!r}: an account's public key must follow (U and 55 characters)"
+                )
+            lists[name].add(value)
+        elif re.fullmatch(FLAG, word):
+            lists["flag"].add(word)
+        else:
+            raise BadScreenError(
+                f"screen: {word!r} is no minimum (memory_mb>=512), flag (avx2), only=KEY or block=KEY"
+            )
+    ordered = {name: minimums[name] for name in SCREEN_NUMBERS if name in minimums}
+    return Screen(ordered, *(tuple(sorted(lists[name])) for name in ("flag", "only", "block")))

@@ -1,0 +1,44 @@
+"""JSON on the wire: one encoder, one decoder, and the hashes over bytes."""
+
+import hashlib
+from typing import Any
+
+import orjson
+
+
+def dumps(value: object) -> bytes:
+    """Compact JSON; keys stay in their order, dataclasses become objects."""
+    return orjson.dumps(value)
+
+
+def loads(data: bytes) -> Any:
+    """Parse JSON. Raises ValueError on anything that is not JSON in UTF-8."""
+    return orjson.loads(data)
+
+
+def sha256(data: bytes) -> str:
+    """SHA-256 in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+class RequestsHash:
+    """The hash over raw requests that a commit answers (R35).
+
+    SHA-256 over, for each request in order: sequence, stored time in ns, length of the subject and
+    length of the data as four unsigned 64-bit big-endian numbers, then the subject, then the data.
+    """
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    def add(self, sequence: int, time_ns: int, subject: str, data: bytes) -> None:
+        """Add the next request. O(bytes)."""
+        name = subject.encode()
+        for number in (sequence, time_ns, len(name), len(data)):
+            self._hash.update(number.to_bytes(8, "big"))
+        self._hash.update(name)
+        self._hash.update(data)
+
+    def hex(self) -> str:
+        """The hash so far, in hexadecimal."""
+        return self._hash.hexdigest()
