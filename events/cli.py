@@ -1,0 +1,144 @@
+"""What the three commands have in common: where the market is, who asks, money as text, JSON, errors.
+
+A command's parameters: `server: Server = ""`, `creds: Creds = None`, `as_json: Json = False`.
+Exit status: 0 done, 1 refused or failed, 2 usage, 130 after Ctrl-C.
+"""
+
+import contextlib
+import json
+import re
+import sys
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from events.keys import BadKeyError, Key
+from events.requests import CREDIT, MONEY
+from events.wire import dumps
+
+DATA = Path("var/market")  # the market's data directory, unless told otherwise
+ADDRESS = "address.json"  # in it: {"server": URL, "pid": of `exchange up`}
+
+server_option: Any = typer.Option(
+    "--server",
+    envvar="COREHOUR_SERVER",
+    metavar="URL",
+    help="The market's server, as `exchange up` prints it.",
+    show_default=f"from {DATA / ADDRESS}, else ~/.config/corehour/{ADDRESS}",
+)
+creds_option: Any = typer.Option(
+    "--creds",
+    envvar="COREHOUR_CREDS",
+    metavar="FILE",
+    help="The account's seed file, as `exchange account add` makes it.",
+    show_default="~/.config/corehour/account.nk",
+)
+json_option: Any = typer.Option("--json", help="Print one JSON value, for programs.")
+
+Server = Annotated[str, server_option]
+Creds = Annotated[Path | None, creds_option]
+Json = Annotated[bool, json_option]
+
+
+class NowhereError(Exception):
+    """It cannot be told where the market is or who asks; the text says what to do."""
+
+
+def application(purpose: str) -> typer.Typer:
+    """An empty command that shows its help when called without arguments, and no decorated tracebacks."""
+    return typer.Typer(
+        help=purpose,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+def config_directory() -> Path:
+    """Where a person's own address and seed are."""
+    return Path.home() / ".config" / "corehour"
+
+
+def resolve_server(given: str = "", data: Path = DATA) -> str:
+    """The server's URL: as given, else from the address file. Raises NowhereError."""
+    if given:
+        return given
+    places = [data / ADDRESS, config_directory() / ADDRESS]
+    for place in places:
+        if place.exists():
+            return read_address(place)
+    raise NowhereError(
+        "no market known: start one with `exchange up`, or give --server "
+        f"(no address at {places[0]} nor at {places[1]})"
+    )
+
+
+def read_address(path: Path) -> str:
+    """The server's URL in an address file. Raises NowhereError."""
+    try:
+        server = json.loads(path.read_text("utf-8"))["server"]
+    except OSError as error:
+        raise NowhereError(f"{path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError):
+        server = None
+    if not isinstance(server, str):
+        raise NowhereError(f"{path}: no address of a market; give --server, or start `exchange up` again")
+    return server
+
+
+def resolve_creds(given: Path | None = None) -> Key:
+    """The key that a command acts with: from the file given, else the default place.
+
+    Raises NowhereError, or BadKeyError for a file that is there and cannot be used.
+    """
+    path = given or config_directory() / "account.nk"
+    if not path.exists():
+        raise NowhereError(f"no seed file at {path}: give --creds, or set COREHOUR_CREDS")
+    return Key.load(path)
+
+
+def credits(micro: int) -> str:
+    """Micro-credits as credits with six decimals: 1500000 is `1.500000`."""
+    whole, part = divmod(abs(micro), CREDIT)
+    return f"{'-' if micro < 0 else ''}{whole}.{part:06}"
+
+
+def parse_credits(text: str) -> int:
+    """Credits, as typed, in micro-credits: `0.05` is 50000. Raises typer.BadParameter (exit status 2)."""
+    if not re.fullmatch(r"[0-9]{1,10}(\.[0-9]{1,6})?", text):
+        raise typer.BadParameter(
+            f"{text!r}: an amount is credits in decimal, with at most six decimals, as 0.05"
+        )
+    micro = int(Decimal(text) * CREDIT)
+    if micro > MONEY:
+        raise typer.BadParameter(f"{text!r}: an amount is at most {credits(MONEY)} credits")
+    return micro
+
+
+def show(value: object) -> None:
+    """Print a command's one JSON value."""
+    print(dumps(value).decode())
+
+
+def fail(text: str, as_json: bool = False) -> NoReturn:
+    """End the command with status 1 and one line: on standard error, or {"error": text} as its JSON."""
+    line = " ".join(text.split())
+    if as_json:
+        show({"error": line})
+    else:
+        print(f"error: {line}", file=sys.stderr)
+    raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def edge(as_json: bool, *errors: type[Exception]) -> Iterator[None]:
+    """Turns these errors, and those of this file, into one line and exit status 1."""
+    expected: tuple[type[Exception], ...] = (NowhereError, BadKeyError, *errors)
+    try:
+        yield
+    except expected as error:
+        fail(str(error), as_json)

@@ -1,0 +1,70 @@
+"""What the three commands share: places, money as text, errors."""
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+
+from events.cli import NowhereError, credits, edge, fail, parse_credits, resolve_creds, resolve_server
+from events.keys import BadKeyError, Key
+
+
+@pytest.mark.parametrize(
+    ("text", "micro"), [("0", 0), ("0.05", 50_000), ("1.000001", 1_000_001), ("1000000000", 10**15)]
+)
+def test_amounts_are_exact(text: str, micro: int) -> None:
+    assert parse_credits(text) == micro
+    assert parse_credits(credits(micro)) == micro
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1e3", ".5", "0.0000001", "1,5", "nan", "1000000000.000001"])
+def test_what_is_no_amount_is_a_usage_error(text: str) -> None:
+    with pytest.raises(typer.BadParameter):
+        parse_credits(text)
+
+
+def test_credits_shows_six_decimals_and_the_sign() -> None:
+    assert [credits(n) for n in (0, 1, -1, 1_500_000)] == ["0.000000", "0.000001", "-0.000001", "1.500000"]
+
+
+def test_the_server_comes_from_the_nearest_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    data, own = tmp_path / "market", tmp_path / "home/.config/corehour"
+    with pytest.raises(NowhereError, match="exchange up"):
+        resolve_server("", data)
+    own.mkdir(parents=True)
+    (own / "address.json").write_text('{"server": "nats://127.0.0.1:2", "pid": 1}')
+    assert resolve_server("", data) == "nats://127.0.0.1:2"
+    data.mkdir()
+    (data / "address.json").write_text('{"server": "nats://127.0.0.1:1", "pid": 1}')
+    assert resolve_server("", data) == "nats://127.0.0.1:1"
+    assert resolve_server("nats://127.0.0.1:3", data) == "nats://127.0.0.1:3"
+    for broken in ("", "[]", '{"server": 5}'):
+        (data / "address.json").write_text(broken)
+        with pytest.raises(NowhereError, match="no address of a market"):
+            resolve_server("", data)
+
+
+def test_the_seed_comes_from_a_file_only_its_owner_reads(tmp_path: Path) -> None:
+    path = tmp_path / "account.nk"
+    with pytest.raises(NowhereError, match="--creds"):
+        resolve_creds(path)
+    key = Key.make()
+    key.save(path)
+    assert resolve_creds(path).public == key.public
+    path.chmod(0o644)
+    with pytest.raises(BadKeyError, match="chmod 600"):
+        resolve_creds(path)
+
+
+def test_an_expected_error_is_one_line_and_status_one(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as exit, edge(True, ZeroDivisionError):
+        raise ZeroDivisionError("two\nlines")
+    assert exit.value.exit_code == 1
+    assert json.loads(capsys.readouterr().out) == {"error": "two lines"}
+    with pytest.raises(typer.Exit):
+        fail("no")
+    assert capsys.readouterr().err == "error: no\n"
+    with pytest.raises(KeyError), edge(True):
+        raise KeyError("a fault of the program is not hidden")
