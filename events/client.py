@@ -1,0 +1,236 @@
+"""One account's session with the market: requests that are answered exactly once, queries, the feed.
+
+A request is sent again, the same bytes, until its answer is heard (R12): the market answers once.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple, cast
+
+import nats.errors
+from nats.aio.client import Client as Nats
+from nats.aio.msg import Msg
+from pydantic import ValidationError
+
+from events import subjects
+from events.keys import Key
+from events.log import connect
+from events.records import Answered, BadRecordError, event_of
+from events.refusals import explain
+from events.requests import MOST_BYTES, encode, model
+from events.wire import dumps, loads
+
+RESEND_S = 2.0
+CATCH_UP_S = 2.0  # how often the feed is asked what it may have missed
+MOST_WAITING = 10_000  # feed messages that nobody has taken yet
+
+
+class RefusedError(Exception):
+    """The market refused a request; `code` is stable, the text is one sentence."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(explain(code))
+        self.code = code
+
+
+class BadRequestError(Exception):
+    """A request that its form forbids, found before it was sent; the text names the member."""
+
+
+class NoAnswerError(Exception):
+    """Nobody answered in time. The request may still be done: its number stays good for asking again."""
+
+
+class QueryError(Exception):
+    """The query service refused; the text is its reason."""
+
+
+class FeedMessage(NamedTuple):
+    """What concerned an account (or, with `market`, everybody) in one commit; events as on the wire."""
+
+    n: int
+    market: bool
+    commit: int
+    now_us: int
+    events: list[dict[str, Any]]
+
+
+class Client:
+    """An account's connection. Make it with `connect`; close it with `close` or `async with`.
+
+    `pulse` is the last word of the exchange about itself, `heard` when that was (time.monotonic()).
+    """
+
+    def __init__(self, nc: Nats, key: Key) -> None:
+        self.nc, self.key, self.account = nc, key, key.public
+        self.pulse: dict[str, Any] | None = None
+        self.heard = time.monotonic()
+        self.session = time.time_ns() // 1000
+        self._number = 0
+        self._answers: dict[int, asyncio.Future[Answered]] = {}
+        self._listeners: list[asyncio.Queue[FeedMessage]] = []
+
+    @classmethod
+    async def connect(cls, server: str, key: Key, *, name: str, patience: float = 5.0) -> "Client":
+        """Log in. Raises UnreachableError, NotAdmittedError (events.log)."""
+        client = cls(await connect(server, key, name=name, patience=patience), key)
+        await client.nc.subscribe(subjects.feed(client.account), cb=client._on_own)
+        await client.nc.subscribe(subjects.FEED_MARKET, cb=client._on_market)
+        await client.nc.subscribe(subjects.PULSE_EXCHANGE, cb=client._on_pulse)
+        await client.nc.flush()
+        return client
+
+    async def __aenter__(self) -> "Client":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Send what is waiting and leave."""
+        with contextlib.suppress(nats.errors.Error, TimeoutError, asyncio.CancelledError):
+            await asyncio.wait_for(self.nc.flush(), 1)
+        await self.nc.close()
+
+    async def request(self, kind: str, /, *, timeout: float = 10.0, **body: Any) -> Answered:
+        """Ask the market; returns its answer.
+
+        Raises BadRequestError, RefusedError, and NoAnswerError after `timeout` seconds.
+        """
+        self._number += 1
+        number = self._number
+        body = {"session": self.session, "number": number, **body}
+        validate(kind, body)
+        subject = subjects.intake(self.account, kind)
+        data = encode(self.key, subject, body)
+        if len(data) > MOST_BYTES:
+            raise BadRequestError(f"{kind}: {len(data)} bytes; a request has at most {MOST_BYTES}")
+        future: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
+        self._answers[number] = future
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    await self.nc.publish(subject, data)
+                    with contextlib.suppress(TimeoutError):
+                        return self._judged(await asyncio.wait_for(asyncio.shield(future), RESEND_S))
+                    answer = await self._asked(number)
+                    if answer is not None:
+                        return self._judged(answer)
+        except TimeoutError:
+            raise NoAnswerError(
+                f"{kind}: no answer within {timeout:g} s; is the exchange running? It may still be done"
+            ) from None
+        finally:
+            self._answers.pop(number, None)
+
+    async def _asked(self, number: int) -> Answered | None:
+        """The answer as the query service has it, where the feed's message was lost."""
+        with contextlib.suppress(QueryError, NoAnswerError):
+            found = (await self.query("answer", timeout=1, session=self.session, number=number))["result"]
+            if found is not None:
+                return cast(Answered, event_of(found))
+        return None
+
+    def _judged(self, answer: Answered) -> Answered:
+        if answer.code:
+            raise RefusedError(answer.code)
+        return answer
+
+    async def query(self, what: str, /, *, timeout: float = 5.0, **arguments: Any) -> dict[str, Any]:
+        """Ask the query service: {"commit", "feed", "market", "result"}. Raises QueryError, NoAnswerError."""
+        try:
+            reply = await self.nc.request(
+                subjects.query(self.account, what), dumps(arguments), timeout=timeout
+            )
+        except (nats.errors.Error, TimeoutError) as error:
+            raise NoAnswerError(f"query {what}: no answer; are the projections running?") from error
+        answer: dict[str, Any] = loads(reply.data)
+        if "error" in answer:
+            raise QueryError(f"query {what}: {answer['error']}")
+        return answer
+
+    async def heartbeat(self, party: str) -> None:
+        """Say that a party is there: a machine's name, or `client`. Nothing is kept while disconnected."""
+        if self.nc.is_connected:
+            await self.nc.publish(subjects.presence(self.account, party), b"")
+
+    async def feed(self, since: int, market: int) -> AsyncIterator[FeedMessage]:
+        """Every message of the account's feed after number `since`, and of the market's after `market`.
+
+        In order within each; what was missed is asked for. Ends when the connection is closed.
+        """
+        queue: asyncio.Queue[FeedMessage] = asyncio.Queue(MOST_WAITING)
+        self._listeners.append(queue)
+        heads = {False: since, True: market}
+        try:
+            for message in await self._missed(heads):
+                yield message
+            while not self.nc.is_closed:
+                try:
+                    message = await asyncio.wait_for(queue.get(), CATCH_UP_S)
+                except TimeoutError:
+                    for message in await self._missed(heads):
+                        yield message
+                    continue
+                if message.n > heads[message.market] + 1:
+                    for missed in await self._missed(heads):
+                        yield missed
+                if message.n == heads[message.market] + 1:
+                    heads[message.market] = message.n
+                    yield message
+        finally:
+            self._listeners.remove(queue)
+
+    async def _missed(self, heads: dict[bool, int]) -> list[FeedMessage]:
+        """What the query service has beyond `heads`, which move; nothing where it does not answer."""
+        missed = []
+        for market, what in ((False, "feed"), (True, "market_feed")):
+            with contextlib.suppress(QueryError, NoAnswerError):
+                for wire in (await self.query(what, since=heads[market]))["result"]:
+                    if wire["n"] == heads[market] + 1:
+                        heads[market] = wire["n"]
+                        missed.append(_feed_message(wire, market))
+        return missed
+
+    async def _on_own(self, message: Msg) -> None:
+        self._hear(message.data, False)
+
+    async def _on_market(self, message: Msg) -> None:
+        self._hear(message.data, True)
+
+    async def _on_pulse(self, message: Msg) -> None:
+        with contextlib.suppress(ValueError):
+            self.pulse = loads(message.data)
+            self.heard = time.monotonic()
+
+    def _hear(self, data: bytes, market: bool) -> None:
+        """A message of a feed: answers go to whoever waits, the whole to every listener."""
+        try:
+            message = _feed_message(loads(data), market)
+        except (ValueError, KeyError, TypeError):
+            return  # not the feed's: a gap, if it is one, is filled by query
+        for wire in message.events:
+            if wire.get("kind") == "answered" and wire.get("session") == self.session:
+                future = self._answers.get(wire["number"])
+                if future is not None and not future.done():
+                    with contextlib.suppress(BadRecordError):
+                        future.set_result(cast(Answered, event_of(wire)))
+        for queue in self._listeners:
+            if not queue.full():  # a full listener finds the gap by number
+                queue.put_nowait(message)
+
+
+def _feed_message(wire: dict[str, Any], market: bool) -> FeedMessage:
+    return FeedMessage(wire["n"], market, wire["commit"], wire["now_us"], wire["events"])
+
+
+def validate(kind: str, body: dict[str, Any]) -> None:
+    """Check a request against its schema before it is sent. Raises BadRequestError naming the member."""
+    try:
+        model(kind).model_validate(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        member = ".".join(str(part) for part in first["loc"]) or kind
+        raise BadRequestError(f"{kind}: {member}: {first['msg']}") from None
