@@ -64,8 +64,8 @@ class Endpoint:
         subscription = await self._client.nc.subscribe(
             subject,
             cb=self._on_message,
-            pending_msgs_limit=MOST_PENDING[0],
-            pending_bytes_limit=MOST_PENDING[1],
+            pending_msgs_limit=MOST_MESSAGES,
+            pending_bytes_limit=MOST_BYTES,
         )
         self._stop = subscription.unsubscribe
 
