@@ -320,10 +320,11 @@ class Voted(Event):
 
 @dataclass(frozen=True, slots=True)
 class Frozen(Event):
-    """Market time stands (R22)."""
+    """Market time stands (R22). `missing`: [account, machine] where the market froze itself (R19)."""
 
     kind = "frozen"
     reason: str
+    missing: list[list[str]]
 
 
 @dataclass(frozen=True, slots=True)

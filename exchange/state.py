@@ -1,0 +1,435 @@
+"""The market's state, and `fold`: the one way in which it changes, one event at a time (R34).
+
+Deciding and rebuilding both go through `fold`, so that they cannot differ. The digest tells it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from sortedcontainers import SortedDict, SortedList
+
+from events import records as r
+from events.profile import SCREEN_NUMBERS, Screen
+from events.subjects import CLIENT
+from exchange import book as books
+from exchange.digest import Digest, Key
+from exchange.entities import MOST_NUMBERS, MOST_SESSIONS, Account, Contract, Hour, Machine, Order, Session
+
+CONFIRM, EXPIRE, HOUR = 0, 1, 2  # what falls due at one instant, in this order
+DAY_HOURS = 24  # votes are taken for so many hours after the charge (R26)
+
+
+class State:
+    """Everything that deciding needs. `twin` takes the plain-Python book.
+
+    `dues` is (instant, class, number) of contracts to confirm, orders to expire, hours to end; entries of
+    what has ended meanwhile are passed over. Reading is free to all; only `fold` changes anything.
+    """
+
+    def __init__(self, twin: bool = False) -> None:
+        self.terms: r.MarketOpened | None = None
+        self.epoch = 0
+        self.now_us = 0
+        self.tick_us = 0
+        self.frozen = ""
+        self.halted = ""
+        self.self_frozen = False  # the market froze itself (R19) ...
+        self.ill: list[list[str]] = []  # ... for want of these machines
+        self.bank = 0
+        self.fees = 0
+        self.accounts: dict[str, Account] = {}
+        self.names: dict[str, str] = {}
+        self.machines: dict[tuple[str, str], Machine] = {}
+        self.machines_of: dict[str, list[Machine]] = {}
+        self.orders: dict[int, Order] = {}
+        self.contracts: dict[int, Contract] = {}
+        self.on_machine: dict[tuple[str, str], set[int]] = {}
+        self.hours: dict[tuple[int, int], Hour] = {}
+        self.sessions: dict[str, SortedDict[int, Session]] = {}
+        self.dues: SortedList[tuple[int, int, int]] = SortedList()
+        self.flags: dict[str, int] = {}
+        self.last_order = 0
+        self.last_place = 0
+        self.last_contract = 0
+        self.ready = 0
+        self.book = books.make_book(twin)
+        self.by_slot: dict[int, int] = {}
+        self._free_slots: list[int] = []
+        self._index: dict[str, int] = {}
+        self.digest = Digest(self._entry)
+        self._fold: dict[str, Callable[[Any], None]] = {
+            kind: getattr(self, f"_on_{kind}") for kind in r.EVENTS
+        }
+
+    def fold(self, event: r.Event) -> None:
+        """Change the state by one event. O(log orders); a vote O(1), a machine's O(its contracts)."""
+        self._fold[event.kind](event)
+
+    # -- what the digest covers
+
+    def _entry(self, key: Key) -> list[object] | None:
+        kind = key[0]
+        if kind == "market":
+            terms = self.terms.wire() if self.terms else None
+            return [
+                terms, self.epoch, self.now_us, self.tick_us, self.frozen, self.halted, self.self_frozen,
+                self.ill, self.bank,
+                self.fees, self.last_order, self.last_place, self.last_contract,
+            ]  # fmt: skip
+        if kind == "answer":
+            _, account, session, number = key
+            found = self.sessions.get(account, {}).get(session)
+            answer = found.answers.get(number) if found else None
+            return None if answer is None else [answer.wire()]
+        if kind == "votes":
+            return list(self.accounts[key[1]].votes[key[2]])
+        tables: dict[str, dict[Any, Any]] = {
+            "account": self.accounts,
+            "machine": self.machines,
+            "order": self.orders,
+            "contract": self.contracts,
+            "hour": self.hours,
+        }
+        entity = tables[kind].get(key[1] if len(key) == 2 else key[1:])
+        return None if entity is None else list(entity.entry())
+
+    def _touch_market(self) -> None:
+        self.digest.touch(("market",))
+
+    # -- what the book is told
+
+    def index(self, key: str) -> int:
+        """The book's number for an account's key, given at its first mention."""
+        return self._index.setdefault(key, len(self._index))
+
+    def flag_bits(self, flags: "list[str] | tuple[str, ...]") -> int:
+        """Flags as a bit set; new ones are given the next bit."""
+        bits = 0
+        for flag in flags:
+            bits |= 1 << self.flags.setdefault(flag, len(self.flags))
+        return bits
+
+    def _screen(self, screen: Screen) -> books.Screen:
+        minimums = [screen.minimums.get(name, books.INT32_MIN) for name in SCREEN_NUMBERS]
+        minimums += [books.INT32_MIN] * (books.NUMBERS - len(minimums))
+        return books.Screen(
+            tuple(minimums),
+            self.flag_bits(screen.flags),
+            frozenset(self.index(key) for key in screen.only),
+            frozenset(self.index(key) for key in screen.blocked),
+        )
+
+    def _tell_account(self, account: Account) -> None:
+        self.book.set_account(self.index(account.key), account.present, account.free)
+        self.digest.touch(("account", account.key))
+
+    def _tell_machine(self, machine: Machine) -> None:
+        numbers = dict(machine.numbers, reputation=self.accounts[machine.account].reputation)
+        row = [numbers.get(name, 0) for name in SCREEN_NUMBERS]
+        row += [0] * (books.NUMBERS - len(row))
+        self.book.set_machine(
+            machine.index, self.index(machine.account), row, self.flag_bits(machine.flags), machine.ready
+        )
+        self.digest.touch(("machine", machine.account, machine.name))
+
+    def _tell_order(self, order: Order) -> None:
+        self.book.set_open(order.slot, order.open)
+        self.digest.touch(("order", order.number))
+
+    def _new_slot(self, number: int) -> int:
+        slot = self._free_slots.pop() if self._free_slots else len(self.by_slot)
+        self.by_slot[slot] = number
+        return slot
+
+    def _forget_if_done(self, order: Order) -> None:
+        """An order with nothing to match and nothing running leaves the book."""
+        if order.size == 0 and order.running == 0:
+            self.book.remove(order.slot)
+            del self.by_slot[order.slot], self.orders[order.number]
+            self._free_slots.append(order.slot)
+            self.digest.touch(("order", order.number))
+
+    # -- money
+
+    def _move(self, event: r.Event) -> None:
+        """Do the event's movements (R1). Nobody's purse but the bank's goes below zero."""
+        for source, source_purse, target, target_purse, amount in event.movements():
+            assert amount >= 0, event
+            self._add(source, source_purse, -amount)
+            self._add(target, target_purse, amount)
+
+    def _add(self, key: str, purse: str, amount: int) -> None:
+        if key == r.BANK:
+            self.bank += amount
+            self._touch_market()
+        elif key == r.FEES:
+            self.fees += amount
+            self._touch_market()
+        else:
+            account = self.accounts[key]
+            if purse == "free":
+                account.free += amount
+                assert account.free >= 0, (key, account.free)
+                self._tell_account(account)
+            else:
+                account.held += amount
+                assert account.held >= 0, (key, account.held)
+                self.digest.touch(("account", key))
+
+    def total(self) -> int:
+        """The sum over all accounts, the bank's included; zero always (R1). O(accounts)."""
+        return self.bank + self.fees + sum(account.free + account.held for account in self.accounts.values())
+
+    # -- the market as a whole
+
+    def _on_market_opened(self, event: r.MarketOpened) -> None:
+        self.terms = event
+        self._touch_market()
+
+    def _on_epoch_opened(self, event: r.EpochOpened) -> None:
+        self.epoch, self.tick_us = event.epoch, 0
+        self._touch_market()
+
+    def _on_clock_moved(self, event: r.ClockMoved) -> None:
+        assert event.now_us >= self.now_us, event
+        self.now_us, self.tick_us = event.now_us, event.tick_us
+        self._touch_market()
+        while self.hours:
+            key, hour = next(iter(self.hours.items()))
+            if hour.until_us > self.now_us:
+                break
+            del self.hours[key]
+            self.digest.touch(("hour", *key))
+
+    def _on_frozen(self, event: r.Frozen) -> None:
+        self.frozen, self.ill, self.self_frozen = event.reason, event.missing, bool(event.missing)
+        self._touch_market()
+
+    def _on_unfrozen(self, event: r.Unfrozen) -> None:
+        self.frozen, self.ill, self.self_frozen = "", [], False
+        self._touch_market()
+
+    def _on_halted(self, event: r.Halted) -> None:
+        self.halted = event.reason
+        self._touch_market()
+
+    def _on_resumed(self, event: r.Resumed) -> None:
+        self.halted = ""
+        self._touch_market()
+
+    # -- accounts and parties
+
+    def _on_account_opened(self, event: r.AccountOpened) -> None:
+        assert event.account not in self.accounts
+        account = self.accounts[event.account] = Account(event.account, event.name)
+        self.names[event.name] = event.account
+        self._tell_account(account)
+
+    def _on_deposited(self, event: r.Deposited) -> None:
+        self._move(event)
+
+    def _on_party_back(self, event: r.PartyBack) -> None:
+        if event.party == CLIENT:
+            account = self.accounts[event.account]
+            account.present = True
+            self._tell_account(account)
+        else:
+            self._set_ready(self.machines[event.account, event.party], True)
+            self.ill = [pair for pair in self.ill if pair != [event.account, event.party]]
+            self._touch_market()
+
+    def _on_party_lost(self, event: r.PartyLost) -> None:
+        if event.party == CLIENT:
+            account = self.accounts[event.account]
+            account.present = False
+            self._tell_account(account)
+        else:
+            self._set_ready(self.machines[event.account, event.party], False)
+
+    def _set_ready(self, machine: Machine, ready: bool) -> None:
+        self.ready += ready - machine.ready
+        machine.ready = ready
+        self._tell_machine(machine)
+
+    def _on_machine_stated(self, event: r.MachineStated) -> None:
+        key = (event.account, event.machine)
+        if key not in self.machines:
+            self.machines[key] = Machine(event.account, event.machine, len(self.machines))
+            self.machines_of.setdefault(event.account, []).append(self.machines[key])
+            self.on_machine[key] = set()
+        machine = self.machines[key]
+        machine.cpus, machine.numbers, machine.flags = event.cpus, event.numbers, event.flags
+        self._tell_machine(machine)
+
+    def _on_voted(self, event: r.Voted) -> None:
+        about = self.accounts[event.about]
+        about.votes.setdefault(event.account, [0, 0])[0 if event.good else 1] += event.weight
+        about.voted += event.weight
+        about.reputation = event.reputation
+        self.digest.touch(("votes", event.about, event.account))
+        self.digest.touch(("account", event.about))
+        for machine in self.machines_of.get(event.about, ()):
+            self._tell_machine(machine)
+        hour = self.hours.get((event.contract, event.hour))
+        if hour is not None:
+            hour.voters.append(event.account)
+            self.digest.touch(("hour", event.contract, event.hour))
+
+    # -- orders
+
+    def _arrive(self, order: Order) -> None:
+        self.orders[order.number] = order
+        self.last_order, self.last_place = order.number, order.place
+        if order.expires_us:
+            self.dues.add((order.expires_us, EXPIRE, order.number))
+        self._touch_market()
+        self.digest.touch(("order", order.number))
+
+    def _on_bid_placed(self, event: r.BidPlaced) -> None:
+        screen = Screen.of(event.wire())
+        order = Order(
+            event.order, event.account, True, event.price, event.size, self.last_place + 1, event.expires_us,
+            self._new_slot(event.order), screen=screen,
+        )  # fmt: skip
+        self._arrive(order)
+        self.book.add_bid(
+            order.slot, self.index(order.account), order.price, order.size, order.place, self._screen(screen)
+        )
+
+    def _on_ask_placed(self, event: r.AskPlaced) -> None:
+        order = Order(
+            event.order, event.account, False, event.price, event.size, self.last_place + 1, event.expires_us,
+            self._new_slot(event.order), event.machine,
+        )  # fmt: skip
+        self._arrive(order)
+        machine = self.machines[event.account, event.machine]
+        machine.offered += event.size
+        self.digest.touch(("machine", machine.account, machine.name))
+        self.book.add_ask(order.slot, machine.index, order.price, order.size, order.place)
+
+    def _resize(self, order: Order, size: int) -> None:
+        if not order.is_bid:
+            machine = self.machines[order.account, order.machine]
+            machine.offered += size - order.size
+            self.digest.touch(("machine", machine.account, machine.name))
+        order.size = size
+        self._tell_order(order)
+
+    def _amend(self, order: Order, event: r.BidAmended | r.AskAmended) -> None:
+        if (event.price, event.place) != (order.price, order.place):
+            order.price, order.place = event.price, event.place
+            self.book.reprice(order.slot, order.price, order.place)
+            self.last_place = max(self.last_place, event.place)
+            self._touch_market()
+        self._resize(order, event.size)
+
+    def _on_bid_amended(self, event: r.BidAmended) -> None:
+        order, screen = self.orders[event.order], Screen.of(event.wire())
+        if screen != order.screen:
+            order.screen = screen
+            self.book.rescreen(order.slot, self._screen(screen))
+        self._amend(order, event)
+
+    def _on_ask_amended(self, event: r.AskAmended) -> None:
+        self._amend(self.orders[event.order], event)
+
+    def _on_order_closed(self, event: r.OrderClosed) -> None:
+        order = self.orders[event.order]
+        self._resize(order, 0)
+        self._forget_if_done(order)
+
+    # -- contracts
+
+    def _on_contract_opened(self, event: r.ContractOpened) -> None:
+        contract = self.contracts[event.contract] = Contract(
+            event.contract, event.bid, event.ask, event.buyer, event.seller, event.machine, event.price,
+            event.until_us,
+        )  # fmt: skip
+        self.last_contract = event.contract
+        self.on_machine[event.seller, event.machine].add(event.contract)
+        self._touch_market()
+        self._begin_hour(contract, event)
+
+    def _on_contract_renewed(self, event: r.ContractRenewed) -> None:
+        contract = self.contracts[event.contract]
+        assert contract.settled and event.hour == contract.hour + 1, event
+        contract.hour, contract.price, contract.until_us = event.hour, event.price, event.until_us
+        contract.settled = False
+        self._begin_hour(contract, event)
+
+    def _begin_hour(self, contract: Contract, event: r.Event) -> None:
+        self._move(event)
+        self.dues.add((contract.until_us, HOUR, contract.number))
+        self.digest.touch(("contract", contract.number))
+        for number in (contract.bid, contract.ask):
+            order = self.orders[number]
+            order.running += 1
+            assert order.running <= order.size, order
+            self._tell_order(order)
+
+    def _settle(self, event: r.HourCharged | r.HoldReturned) -> None:
+        """The hour is over: money moves, the slots return to their orders at their own places (R10)."""
+        contract = self.contracts[event.contract]
+        assert not contract.settled and contract.hour == event.hour and contract.price == event.amount, event
+        contract.settled = True
+        self._move(event)
+        self.digest.touch(("contract", contract.number))
+        for number in (contract.bid, contract.ask):
+            order = self.orders[number]
+            order.running -= 1
+            assert order.running >= 0, order
+            self._tell_order(order)
+
+    def _on_hour_charged(self, event: r.HourCharged) -> None:
+        self._settle(event)
+        assert self.terms is not None
+        weight = 0 if self.orders[self.contracts[event.contract].bid].screen.only else event.fee
+        self.hours[event.contract, event.hour] = Hour(
+            event.buyer, event.seller, weight, self.now_us + DAY_HOURS * self.terms.hour_us
+        )
+        self.digest.touch(("hour", event.contract, event.hour))
+
+    def _on_hold_returned(self, event: r.HoldReturned) -> None:
+        self._settle(event)
+
+    def _on_contract_ended(self, event: r.ContractEnded) -> None:
+        contract = self.contracts.pop(event.contract)
+        assert contract.settled, event
+        self.on_machine[contract.seller, contract.machine].discard(contract.number)
+        self.digest.touch(("contract", contract.number))
+        for number in (contract.bid, contract.ask):
+            if number in self.orders:
+                self._forget_if_done(self.orders[number])
+
+    def _on_program_sent(self, event: r.ProgramSent) -> None:
+        contract = self.contracts[event.contract]
+        contract.confirm_by_us = event.confirm_by_us
+        if not contract.started:
+            self.dues.add((event.confirm_by_us, CONFIRM, contract.number))
+        self.digest.touch(("contract", contract.number))
+
+    def _on_program_started(self, event: r.ProgramStarted) -> None:
+        contract = self.contracts[event.contract]
+        contract.started = True
+        self.digest.touch(("contract", contract.number))
+
+    # -- answers
+
+    def _on_answered(self, event: r.Answered) -> None:
+        if event.session == 0 and event.number == 0:
+            return  # remembered nowhere
+        sessions = self.sessions.setdefault(event.account, SortedDict())
+        if event.session not in sessions:
+            sessions[event.session] = Session()
+            if len(sessions) > MOST_SESSIONS:
+                dropped, old = sessions.popitem(0)
+                for number in old.answers:
+                    self.digest.touch(("answer", event.account, dropped, number))
+        session = sessions.get(event.session)
+        assert session is not None, event
+        session.answers[event.number] = event
+        session.highest = max(session.highest, event.number)
+        self.digest.touch(("answer", event.account, event.session, event.number))
+        while session.answers.peekitem(0)[0] < session.highest - MOST_NUMBERS:
+            number, _ = session.answers.popitem(0)
+            self.digest.touch(("answer", event.account, event.session, number))
