@@ -1,32 +1,8 @@
 """The compiled book's structures, for cimport. Slot 0 of every array stands for nobody."""
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
-ctypedef struct Links:  # an order's node in one tree, threaded in the tree's order
-    int32_t left
-    int32_t right
-    int32_t before
-    int32_t after
-
-ctypedef struct Order:
-    int64_t price
-    int64_t place
-    int32_t id
-    int32_t open
-    int32_t owner  # a bid's account, an ask's machine
-    int32_t screen  # a bid's, in screens
-    int32_t owner_before  # the owner's orders, in a list
-    int32_t owner_after  # also links the free slots
-    int32_t partners  # first of the order's partner entries
-    uint8_t side
-    uint8_t live
-    uint8_t touched
-    Links links[2]  # LIVE, TOUCHED
-
-ctypedef struct Tree:  # a treap: best order first, its weights are a hash of the slot
-    int32_t root
-    int32_t first
-    int32_t links  # which of an order's links are its
+from exchange._tree cimport Order, Tree
 
 ctypedef struct Account:
     int64_t free
@@ -101,7 +77,3 @@ cdef class Book:
     cdef int32_t first_ask(self, int32_t bid, const Tree *asks) noexcept nogil
     cdef bint find_partners(self, Pair *pair) noexcept nogil
     cdef void settle_terms(self, Pair *pair, int64_t arriving) noexcept nogil
-    cdef int verify(self) except -1
-    cdef bint in_owner_list(self, int32_t wanted) noexcept nogil
-    cdef int32_t in_tree(self, const Tree *tree) except -1
-    cdef int32_t below(self, const Tree *tree, int32_t slot, int32_t parent) except -1

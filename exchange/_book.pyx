@@ -6,10 +6,11 @@ with a list, so that matching walks them in order; so do the touched ones among 
 stand in neither and keep only their entry. Walking costs nothing for them, O(log live) for coming and going.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport calloc, free as release_memory
 from libc.string cimport memcmp, memcpy, memset
 
+from exchange._tree cimport ASK, BID, LIVE, TOUCHED, Links, Order, Tree, insert, precedes, take_out
 from exchange.book import (
     FLAGS_MAX,
     BadBookValue,
@@ -19,15 +20,12 @@ from exchange.book import (
     checked,
     checked_numbers,
 )
+from exchange.book_check import check_state
 
 cdef extern from "Python.h":
     long long PyLong_AsLongLongAndOverflow(object value, int *overflow) except? -1
 
 cdef enum:
-    BID = 0
-    ASK = 1
-    LIVE = 0
-    TOUCHED = 1
     NUMBERS = 16
     WORDS = 8  # of 64 flags
 
@@ -62,80 +60,6 @@ cdef void *room(void *old, size_t *have, size_t wanted, size_t size) except NULL
         release_memory(old)
     have[0] = more
     return new
-
-
-# ---- a treap of orders, threaded in its order
-
-cdef inline uint32_t weight(int32_t slot) noexcept nogil:
-    cdef uint32_t h = <uint32_t>slot * <uint32_t>0x9E3779B1
-    h = (h ^ (h >> 16)) * <uint32_t>0x85EBCA6B
-    h = (h ^ (h >> 13)) * <uint32_t>0xC2B2AE35
-    return h ^ (h >> 16)
-
-
-cdef inline bint precedes(const Order *a, const Order *b) noexcept nogil:
-    """Price, then time (R5), of two orders of one side."""
-    if a.price != b.price:
-        return (a.price < b.price) == (a.side == ASK)
-    if a.place != b.place:
-        return a.place < b.place
-    return a.id < b.id
-
-
-cdef void insert(Order *orders, Tree *tree, int32_t slot) noexcept nogil:
-    cdef int w = tree.links
-    cdef int32_t before = 0, after = 0, at
-    cdef int32_t *link = &tree.root
-    cdef int32_t *left = &orders[slot].links[w].left
-    cdef int32_t *right = &orders[slot].links[w].right
-    while link[0] and weight(link[0]) >= weight(slot):
-        at = link[0]
-        if precedes(&orders[slot], &orders[at]):
-            after, link = at, &orders[at].links[w].left
-        else:
-            before, link = at, &orders[at].links[w].right
-    at, link[0] = link[0], slot
-    while at:  # what is below is split into what goes left and right of the new node
-        if precedes(&orders[slot], &orders[at]):
-            after, right[0], right = at, at, &orders[at].links[w].left
-            at = right[0]
-        else:
-            before, left[0], left = at, at, &orders[at].links[w].right
-            at = left[0]
-    left[0] = right[0] = 0
-    orders[slot].links[w].before, orders[slot].links[w].after = before, after
-    if before:
-        orders[before].links[w].after = slot
-    else:
-        tree.first = slot
-    if after:
-        orders[after].links[w].before = slot
-
-
-cdef void take_out(Order *orders, Tree *tree, int32_t slot) noexcept nogil:
-    cdef int w = tree.links
-    cdef int32_t left = orders[slot].links[w].left, right = orders[slot].links[w].right
-    cdef int32_t before = orders[slot].links[w].before, after = orders[slot].links[w].after
-    cdef int32_t *link = &tree.root
-    while link[0] != slot:
-        if precedes(&orders[slot], &orders[link[0]]):
-            link = &orders[link[0]].links[w].left
-        else:
-            link = &orders[link[0]].links[w].right
-    while left and right:  # both subtrees become one
-        if weight(left) >= weight(right):
-            link[0], link = left, &orders[left].links[w].right
-            left = link[0]
-        else:
-            link[0], link = right, &orders[right].links[w].left
-            right = link[0]
-    link[0] = left if left else right
-    if before:
-        orders[before].links[w].after = after
-    else:
-        tree.first = after
-    if after:
-        orders[after].links[w].before = before
 
 
 cdef bint among(int32_t account, const int32_t *accounts, int32_t count) noexcept nogil:
@@ -626,77 +550,25 @@ cdef class Book:
         return self.count
 
     def _check(self):
-        try:
-            self.verify()
-        except AssertionError as broken:
-            orders = [self.orders[i] for i in range(self.orders_top)]
-            partners = [self.partners[i] for i in range(self.partners_top)]
-            raise AssertionError(
-                f"{broken}\norders {orders}\npartners {partners}\nlive {self.live}\ntouched {self.touched}"
-                f"\ncursor {self.cursor}\nscreens {self.screens}\nfree {self.screens_free}"
-            ) from broken
+        check_state(self._state())
 
-    cdef int verify(self) except -1:
-        cdef int32_t slot, side, entry
-        cdef Order *order
-        cdef list used = [0] * self.demands_top, counts = [0, 0], marks = [0, 0], partnered = [0, 0]
-        for slot in range(1, self.orders_top):
-            order = &self.orders[slot]
-            if order.id < 0:
-                assert not order.live and not order.touched, f"free slot {slot} is in the book"
-                continue
-            counts[order.side] += 1
-            marks[order.side] += order.touched
-            assert self.slots[order.id] == slot, f"order {order.id} is not at its slot {slot}"
-            assert order.live == self.may_match(order), f"order {order.id}: live is {order.live}"
-            assert order.live or not order.touched, f"order {order.id} is touched and not live"
-            assert self.in_owner_list(slot), f"order {order.id} is not among its owner's orders"
-            entry = order.partners
-            while entry:
-                assert self.partners[entry].slots > 0 and self.partners[entry].orders[order.side] == slot
-                partnered[order.side] += 1
-                entry = self.partners[entry].after[order.side]
-            if order.side == BID:
-                used[order.screen] += 1
-                assert self.accounts[order.owner].lowest <= order.price <= self.accounts[order.owner].highest
-        assert counts[BID] + counts[ASK] == self.count, f"{counts} orders, count is {self.count}"
-        assert partnered[BID] == partnered[ASK], f"partners of bids and asks: {partnered}"
-        assert used == [self.demands[i].bids if i else 0 for i in range(self.demands_top)], f"screens: {used}"
-        assert self.interned == {s: i for i, s in enumerate(self.screens) if s is not None}, "interned screens"
-        for side in range(2):
-            live = self.in_tree(&self.live[side])
-            assert live == sum([self.orders[i].live for i in range(1, self.orders_top)
-                                if self.orders[i].side == side]), f"tree of live orders, side {side}"
-            assert self.in_tree(&self.touched[side]) == marks[side], f"tree of touched orders, side {side}"
-        return 0
-
-    cdef bint in_owner_list(self, int32_t wanted) noexcept nogil:
-        cdef const Order *order = &self.orders[wanted]
-        if order.owner_after and self.orders[order.owner_after].owner_before != wanted:
-            return False
-        if order.owner_before:
-            return self.orders[order.owner_before].owner_after == wanted
-        return self.owner_head(order)[0] == wanted
-
-    cdef int32_t in_tree(self, const Tree *tree) except -1:
-        """Return the number of a tree's orders, its list and its weights checked."""
-        cdef int32_t slot = tree.first, before = 0, length = 0
-        cdef Links *links
-        while slot:
-            links = &self.orders[slot].links[tree.links]
-            assert links.before == before, f"slot {slot} follows {links.before}, its list says {before}"
-            assert self.orders[slot].touched if tree.links == TOUCHED else self.orders[slot].live
-            assert not before or precedes(&self.orders[before], &self.orders[slot]), f"order at slot {slot}"
-            before, slot, length = slot, links.after, length + 1
-            assert length < self.orders_top, "a list of orders runs in a circle"
-        assert self.below(tree, tree.root, 0) == length, "a tree and its list differ"
-        return length
-
-    cdef int32_t below(self, const Tree *tree, int32_t slot, int32_t parent) except -1:
-        cdef const Links *links = &self.orders[slot].links[tree.links]
-        if not slot:
-            return 0
-        assert not parent or weight(parent) >= weight(slot), f"slot {slot} outweighs {parent}"
-        for child in (links.left, links.right):
-            assert not child or precedes(&self.orders[child], &self.orders[slot]) == (child == links.left)
-        return 1 + self.below(tree, links.left, slot) + self.below(tree, links.right, slot)
+    def _state(self):
+        """All that the book holds, as plain Python, for `exchange.book_check`."""
+        cdef size_t i
+        return {
+            "orders": [self.orders[i] for i in range(self.orders_top)],
+            "slots": {i: self.slots[i] for i in range(self.slots_room) if self.slots[i]},
+            "accounts": {i: self.accounts[i] for i in range(self.accounts_room) if self.accounts[i].known},
+            "machines": {i: self.machines[i] for i in range(self.machines_room) if self.machines[i].known},
+            "partners": [self.partners[i] for i in range(self.partners_top)],
+            "bids_of_screens": [self.demands[i].bids for i in range(self.demands_top)],
+            "screens": list(self.screens),
+            "screens_free": list(self.screens_free),
+            "interned": dict(self.interned),
+            "live": [self.live[0], self.live[1]],
+            "touched": [self.touched[0], self.touched[1]],
+            "count": self.count,
+            "cursor": self.cursor,
+            "orders_free": self.orders_free,
+            "partners_free": self.partners_free,
+        }
