@@ -1,4 +1,34 @@
 """The jail and its runtimes: runs one program of a stranger so that nothing can happen.
 
-A library of its own that knows no market and imports nothing of ours.
+A library of its own that knows no market and imports nothing of ours. `probe()` says what works here,
+`runtimes()` gives what can run, a runtime starts programs. Inside: `launcher.py` is the node's side and
+`zygote.py` the process that forks; `_jail.c` with its headers is all that happens after the fork;
+`function.py` is the Python that runs inside of the jail.
 """
+
+from seccomp.layers import Layer, Report, probe
+from seccomp.native import NativeRuntime
+from seccomp.program import Exit, InputClosedError, JailError, Limits, Program, Runtime
+from seccomp.python_runtime import PythonRuntime
+
+__all__ = [
+    "Exit",
+    "InputClosedError",
+    "JailError",
+    "Layer",
+    "Limits",
+    "NativeRuntime",
+    "Program",
+    "PythonRuntime",
+    "Report",
+    "Runtime",
+    "probe",
+    "runtimes",
+]
+
+
+def runtimes(report: Report) -> list[Runtime]:
+    """Return a runtime of each kind that may run at the level of `report`; none below level B."""
+    if report.missing():
+        return []
+    return [NativeRuntime(report), PythonRuntime(report)]

@@ -1,0 +1,166 @@
+/* seccomp._jail: starts jailed programs, for the zygotes of the Python side.
+ *
+ * _filter.h is what a program may ask of the kernel, _layers.h what is put around it, _keeper.h who minds it.
+ * Everything after the fork is plain system calls, so it does not matter what other threads were doing.
+ */
+#define PY_SSIZE_T_CLEAN
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <Python.h>
+
+#include <stdio.h>
+
+#include "_keeper.h"
+
+/* A sequence of CPU numbers; empty: run anywhere. */
+static int read_cpus(PyObject *cpus, struct jail *jail)
+{
+    CPU_ZERO(&jail->cpus);
+    jail->pinned = PyTuple_GET_SIZE(cpus) > 0;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(cpus); i++) {
+        long cpu = PyLong_AsLong(PyTuple_GET_ITEM(cpus, i));
+        if (cpu == -1 && PyErr_Occurred())
+            return -1;
+        if (cpu < 0 || cpu >= CPU_SETSIZE) {
+            PyErr_Format(PyExc_ValueError, "cpus: there is no CPU %ld", cpu);
+            return -1;
+        }
+        CPU_SET((size_t)cpu, &jail->cpus);
+    }
+    return 0;
+}
+
+/* Pointers into a tuple of bytes, which must stay alive; to be freed with PyMem_Free. */
+static char **read_arguments(PyObject *arguments)
+{
+    Py_ssize_t count = PyTuple_GET_SIZE(arguments);
+    char **vector = PyMem_Calloc((size_t)count + 1, sizeof *vector);
+
+    if (vector == NULL)
+        return (char **)PyErr_NoMemory();
+    for (Py_ssize_t i = 0; i < count; i++)
+        if (PyBytes_AsStringAndSize(PyTuple_GET_ITEM(arguments, i), &vector[i], NULL)) {
+            PyMem_Free(vector);
+            return NULL;
+        }
+    return vector;
+}
+
+PyDoc_STRVAR(start_doc,
+"start(profile, layers, trial, address_space, stack, nice, cpus, arguments, descriptors) -> int\n\n"
+"Fork a keeper, which forks the program and confines it. `profile` is NATIVE or PYTHON, `layers` the sum of\n"
+"NAMESPACES, LANDLOCK, SECCOMP; `trial` confines and ends; sizes in bytes; `cpus` a tuple of numbers, empty\n"
+"for any; `arguments` a tuple of bytes; `descriptors` are program, stdin, stdout, stderr, control.\n"
+"Returns the keeper's process id; with PYTHON it also returns 0, in the program, in the jail.\n"
+"Raises OSError if there can be no keeper; everything later is a report on the control socket.");
+
+static PyObject *start(PyObject *module, PyObject *values)
+{
+    struct jail jail = {0};
+    PyObject *cpus, *arguments;
+    unsigned long long address_space, stack;
+    char **vector;
+    int trial, *d = jail.descriptors;
+    pid_t keeper;
+    sigset_t all, before;
+
+    (void)module;
+    if (!PyArg_ParseTuple(values, "iIpKKiO!O!(iiiii):start", &jail.profile, &jail.layers, &trial, &address_space,
+                          &stack, &jail.nice, &PyTuple_Type, &cpus, &PyTuple_Type, &arguments, &d[0], &d[1],
+                          &d[2], &d[3], &d[4]))
+        return NULL;
+    if (jail.profile != NATIVE && jail.profile != PYTHON)
+        return PyErr_Format(PyExc_ValueError, "profile: there is no profile %d", jail.profile);
+    if (read_cpus(cpus, &jail) || (vector = read_arguments(arguments)) == NULL)
+        return NULL;
+    jail.trial = trial;
+    jail.address_space = address_space;
+    jail.stack = stack;
+    jail.arguments = vector;
+    jail.parent = getpid();
+    snprintf(jail.uid_map, sizeof jail.uid_map, "%d %u 1", NOBODY, (unsigned)geteuid());
+    snprintf(jail.gid_map, sizeof jail.gid_map, "%d %u 1", NOBODY, (unsigned)getegid());
+
+    sigfillset(&all); /* or a signal could run Python's handler in the child */
+    if (jail.profile == PYTHON)
+        PyOS_BeforeFork();
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    keeper = fork_with(0, NULL);
+    if (keeper == 0) {
+        be_keeper(&jail);
+        PyOS_AfterFork_Child();
+    } else {
+        int error = errno;
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        if (jail.profile == PYTHON)
+            PyOS_AfterFork_Parent();
+        errno = error;
+    }
+    PyMem_Free(vector);
+    if (keeper < 0)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    return PyLong_FromLong(keeper);
+}
+
+PyDoc_STRVAR(settle_doc,
+"settle(parent)\n\n"
+"Make this process one that starts programs: it dies with process `parent`, is nobody if it was root, and\n"
+"cannot be looked into by others of its user. Raises OSError.");
+
+static PyObject *settle(PyObject *module, PyObject *value)
+{
+    long parent = PyLong_AsLong(value);
+
+    (void)module;
+    if (parent == -1 && PyErr_Occurred())
+        return NULL;
+    if ((geteuid() == 0 && drop_root()) || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+        || prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0))
+        return PyErr_SetFromErrno(PyExc_OSError);
+    if (getppid() != parent) {
+        errno = ESRCH;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+    {"start", start, METH_VARARGS, start_doc},
+    {"settle", settle, METH_O, settle_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static int add_constants(PyObject *module)
+{
+    PyObject *steps = PyTuple_New(STEP_COUNT);
+
+    if (steps == NULL)
+        return -1;
+    for (Py_ssize_t i = 0; i < STEP_COUNT; i++) {
+        PyObject *name = PyUnicode_FromString(STEP_NAMES[i]);
+        if (name == NULL) {
+            Py_DECREF(steps);
+            return -1;
+        }
+        PyTuple_SET_ITEM(steps, i, name);
+    }
+    if (PyModule_AddObject(module, "STEPS", steps)) {
+        Py_DECREF(steps);
+        return -1;
+    }
+    return PyModule_AddIntMacro(module, NATIVE) || PyModule_AddIntMacro(module, PYTHON)
+        || PyModule_AddIntMacro(module, NAMESPACES) || PyModule_AddIntMacro(module, LANDLOCK)
+        || PyModule_AddIntMacro(module, SECCOMP) || PyModule_AddIntMacro(module, PROGRAM_FD) ? -1 : 0;
+}
+
+static PyModuleDef_Slot slots[] = {{Py_mod_exec, (void *)add_constants}, {0, NULL}};
+
+static PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "seccomp._jail", "Starts jailed programs.", 0, methods, slots, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__jail(void)
+{
+    return PyModuleDef_Init(&definition);
+}

@@ -1,0 +1,21 @@
+STEPS: tuple[str, ...]
+NATIVE: int
+PYTHON: int
+NAMESPACES: int
+LANDLOCK: int
+SECCOMP: int
+PROGRAM_FD: int
+
+def start(
+    profile: int,
+    layers: int,
+    trial: bool,
+    address_space: int,
+    stack: int,
+    nice: int,
+    cpus: tuple[int, ...],
+    arguments: tuple[bytes, ...],
+    descriptors: tuple[int, ...],
+    /,
+) -> int: ...
+def settle(parent: int, /) -> None: ...

@@ -1,0 +1,179 @@
+"""The node's side of a zygote: starts it when it is needed, hands it programs, starts it again if it died.
+
+A zygote (`zygote.py`) is a small process that does nothing but fork keepers. Programs are forked from there
+and not from the node, whose memory may be large and holds secrets.
+"""
+
+import asyncio
+import fcntl
+import json
+import os
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from seccomp.layers import Report, mask
+from seccomp.program import JailError, Limits, Program, wake
+
+# The modules of this package without its __init__, which would bring asyncio along.
+BOOT = (
+    "import sys, types; package = types.ModuleType('seccomp'); package.__path__ = [sys.argv[1]]; "
+    "sys.modules['seccomp'] = package; from seccomp.zygote import main; main(sys.argv[2:])"
+)
+MOST_ARGUMENTS = 64 * 1024  # bytes, all together
+
+
+def zygote_command(kind: str, *rest: str) -> list[str]:
+    """Return the command line of a zygote: `kind` is native, python or probe."""
+    # Without its site-packages it is small; only Python programs want them, for numpy.
+    lean = [] if kind == "python" else ["-S"]
+    return [sys.executable, "-I", "-X", "utf8", *lean, "-c", BOOT, str(Path(__file__).parent), kind, *rest]
+
+
+def zygote_environment() -> dict[str, str]:
+    """Return the environment of a zygote: nothing of the node's but where libraries lie."""
+    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+    return {"OPENBLAS_NUM_THREADS": "1", "TZ": "UTC"} | kept
+
+
+class Launcher:
+    """One zygote and the way to it. `kind` is native or python."""
+
+    def __init__(self, kind: str, report: Report) -> None:
+        """Remember which layers `report` found to work: all of them must work at every start."""
+        if report.level not in ("A", "B"):
+            raise JailError(f"no {kind} programs here: {report.missing()}")
+        self._kind = kind
+        self._layers = mask(report)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+        self._turn = asyncio.Lock()
+
+    async def start(self, program: bytes, arguments: list[str], limits: Limits) -> Program:
+        """Start `program` and wait until it runs. Raises JailError; then nothing is left."""
+        request = self._request(arguments, limits)
+        with ExitStack() as ours:
+            memfd = _memory_file(program)
+            ours.callback(os.close, memfd)
+            theirs = [memfd]
+            ends: list[int] = []
+            for reads in (True, False, False):
+                reader, writer = os.pipe2(os.O_CLOEXEC)
+                for fd, keep in ((reader, not reads), (writer, reads)):
+                    if keep:
+                        ends.append(fd)
+                        os.set_blocking(fd, False)
+                    else:
+                        theirs.append(fd)
+                        ours.callback(os.close, fd)
+            control, keepers = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            ours.enter_context(keepers)
+            running = Program(ends[0], ends[1], ends[2], control)
+            try:
+                await self._send(request, [*theirs, keepers.fileno()])
+            except BaseException:
+                running.close()
+                raise
+        try:
+            await running.started()
+        except BaseException:
+            running.close()
+            raise
+        return running
+
+    async def close(self) -> None:
+        """End the zygote; its programs end with it."""
+        async with self._turn:
+            self._end_zygote()
+
+    def _request(self, arguments: list[str], limits: Limits) -> bytes:
+        if any("\0" in argument for argument in arguments):
+            raise JailError("arguments: a zero byte in one of them")
+        request = {
+            "layers": self._layers,
+            "memory": limits.memory_mb << 20,
+            "nice": limits.nice,
+            "cpus": limits.cpus,
+            "arguments": arguments,
+        }
+        packet = json.dumps(request).encode()
+        if len(packet) > MOST_ARGUMENTS:
+            raise JailError(f"arguments: {len(packet)} bytes, more than {MOST_ARGUMENTS}; send them as input")
+        return packet
+
+    async def _send(self, packet: bytes, fds: list[int]) -> None:
+        loop = asyncio.get_running_loop()
+        async with self._turn:
+            for attempt in (1, 2):
+                zygote = self._running_zygote()
+                try:
+                    while True:
+                        try:
+                            socket.send_fds(zygote, [packet], fds)
+                            return
+                        except BlockingIOError:
+                            await _writable(loop, zygote)
+                except (BrokenPipeError, ConnectionResetError):
+                    self._end_zygote()  # it died since the last start; once is no reason to give up
+                    if attempt == 2:
+                        raise JailError(f"the {self._kind} zygote dies as soon as it is started") from None
+
+    def _running_zygote(self) -> socket.socket:
+        if self._process is not None and self._process.poll() is not None:
+            self._end_zygote()
+        if self._socket is None:
+            ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with its:
+                self._process = subprocess.Popen(
+                    zygote_command(self._kind, str(its.fileno()), str(os.getpid())),
+                    env=zygote_environment(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    pass_fds=[its.fileno()],
+                    cwd="/",
+                    start_new_session=True,
+                )
+            ours.setblocking(False)
+            self._socket = ours
+        return self._socket
+
+    def _end_zygote(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+def _memory_file(program: bytes) -> int:
+    """Put `program` into a sealed file in memory. Nobody may read it by name: so the process that it becomes
+    cannot be looked into, and leaves no core."""
+    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+    try:
+        memfd = os.memfd_create("program", flags | 0x10)  # MFD_EXEC, which older kernels do not know
+    except OSError:
+        memfd = os.memfd_create("program", flags)
+    try:
+        view = memoryview(program)
+        while view:
+            view = view[os.write(memfd, view) :]
+        os.lseek(memfd, 0, os.SEEK_SET)
+        os.fchmod(memfd, 0o111)
+        fcntl.fcntl(memfd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+    except BaseException:
+        os.close(memfd)
+        raise
+    return memfd
+
+
+async def _writable(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+    future: asyncio.Future[None] = loop.create_future()
+    loop.add_writer(sock.fileno(), wake, future)
+    try:
+        await future
+    finally:
+        loop.remove_writer(sock.fileno())

@@ -1,0 +1,279 @@
+"""One jailed program as its node sees it: three streams, four commands, one end."""
+
+import array
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+import struct
+import termios
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from seccomp import _jail
+
+_REPORT = struct.Struct("=iiiiqq")  # struct report in _keeper.h
+_MOST_AT_ONCE = 1 << 20
+
+
+class JailError(Exception):
+    """A program could not be started. The text is one line: which layer, why, and what to do."""
+
+
+class InputClosedError(BrokenPipeError):
+    """The program closed its standard input, or has ended: what is written now reaches nobody."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one program may use.
+
+    `memory_mb` (MiB) bounds its address space; a Python function has it on top of what the interpreter has
+    already. `nice` is added to the node's own niceness, `cpus` are the CPU numbers it may run on (empty: all
+    that the node may). Raises ValueError where a value makes no sense.
+    """
+
+    memory_mb: int
+    nice: int = 0
+    cpus: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.memory_mb <= 1 << 24:
+            raise ValueError(f"memory_mb is {self.memory_mb}: must be between 1 and {1 << 24}")
+        if not 0 <= self.nice <= 39:
+            raise ValueError(f"nice is {self.nice}: must be between 0 and 39")
+        if any(not 0 <= cpu < 1024 for cpu in self.cpus):
+            raise ValueError(f"cpus is {self.cpus}: must be numbers between 0 and 1023")
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a program ended: `status` or else `signal` (both None if its keeper was lost), CPU time (user and
+    system, microseconds), the most memory it held (resident, KiB), bytes written to its stdin, and bytes it
+    wrote to stdout and stderr. `why` is one line for people."""
+
+    status: int | None
+    signal: int | None
+    cpu_us: int
+    memory_kb: int
+    bytes_in: int
+    bytes_out: int
+    why: str
+
+
+class Runtime(Protocol):
+    """Starts programs of one kind; `tag` is how the market calls that kind (R29)."""
+
+    @property
+    def tag(self) -> str:
+        """For example `native/x86_64-linux`."""
+
+    async def start(self, program: bytes, arguments: list[str], limits: Limits) -> "Program":
+        """Start one program; JailError if it cannot be, with nothing left behind."""
+
+    async def close(self) -> None:
+        """End the runtime, and with it every program that it started."""
+
+
+class Program:
+    """A running jailed program. Its runtime makes it; its standard streams are pipes, read only when asked.
+
+    One task may write, one read stdout and one read stderr at the same time. Dropping or closing it kills the
+    program. All methods belong to the event loop in which it was started.
+    """
+
+    def __init__(self, stdin: int, stdout: int, stderr: int, control: socket.socket) -> None:
+        """Take over the node's ends of the three pipes (non-blocking) and of the keeper's socket."""
+        self._loop = asyncio.get_running_loop()
+        self._fds: dict[str, int] = {"stdin": stdin, "stdout": stdout, "stderr": stderr}
+        self._waiting: dict[str, asyncio.Future[None]] = {}
+        self._control = control
+        self._started: asyncio.Future[None] = self._loop.create_future()
+        self._ended: asyncio.Future[Exit] = self._loop.create_future()
+        self._killed = False
+        self._in = 0
+        self._out = 0
+        control.setblocking(False)
+        self._loop.add_reader(control.fileno(), self._hear_keeper)
+
+    async def started(self) -> None:
+        """Wait until the program runs in its jail; raises JailError if it never will."""
+        await asyncio.shield(self._started)
+
+    async def write(self, data: bytes) -> None:
+        """Write all of `data` to stdin, as fast as the program takes it; InputClosedError if it does not."""
+        view = memoryview(data)
+        while view:
+            if "stdin" not in self._fds:
+                raise InputClosedError("standard input is closed")
+            try:
+                count = os.write(self._fds["stdin"], view[:_MOST_AT_ONCE])
+            except BlockingIOError:
+                await self._ready("stdin", self._loop.add_writer, self._loop.remove_writer)
+                continue
+            except BrokenPipeError:
+                await self.close_stdin()
+                raise InputClosedError("the program closed its standard input") from None
+            self._in += count
+            view = view[count:]
+
+    async def close_stdin(self) -> None:
+        """End the program's standard input; it reads end of file. Doing it twice is fine."""
+        self._close_fd("stdin")
+
+    async def read_stdout(self, most: int) -> bytes:
+        """Return up to `most` bytes of stdout, waiting for the first; b"" at its end."""
+        return await self._read("stdout", most)
+
+    async def read_stderr(self, most: int) -> bytes:
+        """Return up to `most` bytes of stderr, waiting for the first; b"" at its end."""
+        return await self._read("stderr", most)
+
+    def freeze(self) -> None:
+        """Stop the program; it uses no CPU until `resume`. It cannot notice but by the clock."""
+        self._command(b"F")
+
+    def resume(self) -> None:
+        """Continue after `freeze`."""
+        self._command(b"C")
+
+    def quit(self) -> None:
+        """Send SIGQUIT: finish, please. A program without a handler for it goes on."""
+        self._command(b"Q")
+
+    def kill(self) -> None:
+        """End the program at once, frozen or not."""
+        self._killed = True
+        self._command(b"K")
+
+    async def wait(self) -> Exit:
+        """Wait for the end. What the program wrote before can still be read afterwards."""
+        return await asyncio.shield(self._ended)
+
+    def close(self) -> None:
+        """Kill the program if it runs, and let go of its streams, read or not."""
+        self._killed = True
+        for name in list(self._fds):
+            self._close_fd(name)
+        self._end(None, None, 0, 0, "killed by its keeper")
+
+    def __del__(self) -> None:
+        for fd in self._fds.values():
+            os.close(fd)
+        self._control.close()
+
+    async def _ready(
+        self,
+        name: str,
+        add: Callable[[int, Callable[[asyncio.Future[None]], None], asyncio.Future[None]], None],
+        remove: Callable[[int], bool],
+    ) -> None:
+        """Wait until the stream can go on, or was closed here."""
+        assert name not in self._waiting, f"two tasks use {name} at once"
+        fd = self._fds[name]
+        future = self._waiting[name] = self._loop.create_future()
+        add(fd, wake, future)
+        try:
+            await future
+        finally:
+            del self._waiting[name]
+            if name in self._fds:
+                remove(fd)
+
+    async def _read(self, name: str, most: int) -> bytes:
+        assert most > 0
+        while name in self._fds:
+            try:
+                data = os.read(self._fds[name], min(most, _MOST_AT_ONCE))
+            except BlockingIOError:
+                await self._ready(name, self._loop.add_reader, self._loop.remove_reader)
+                continue
+            if not data:
+                self._close_fd(name)
+            elif not self._ended.done():  # at the end, what was still unread was counted
+                self._out += len(data)
+            return data
+        return b""
+
+    def _close_fd(self, name: str) -> None:
+        fd = self._fds.pop(name, None)
+        if fd is None:
+            return
+        if name in self._waiting:
+            (self._loop.remove_writer if name == "stdin" else self._loop.remove_reader)(fd)
+            wake(self._waiting[name])
+        os.close(fd)
+
+    def _command(self, letter: bytes) -> None:
+        if not self._ended.done():
+            # if the keeper is gone, so is its program: the reader of reports sees that as well
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                self._control.send(letter)
+
+    def _hear_keeper(self) -> None:
+        try:
+            packet = self._control.recv(_REPORT.size)
+        except BlockingIOError:
+            return
+        except ConnectionResetError:
+            packet = b""
+        if not packet:
+            if not self._started.done():
+                self._fail("the process that starts programs ended; its standard error may say why")
+            self._end(None, None, 0, 0, "killed by its keeper" if self._killed else "its keeper was lost")
+            return
+        kind, step, value, _, cpu_us, memory_kb = _REPORT.unpack(packet)
+        if kind == ord("S"):
+            if not self._started.done():
+                self._started.set_result(None)
+        elif kind == ord("F"):
+            self._fail(f"the jail failed at {_jail.STEPS[step]}: {os.strerror(value)}")
+            self._end(None, None, 0, 0, "never started")
+        else:
+            assert kind == ord("E"), "a report that no keeper sends"
+            status = os.waitstatus_to_exitcode(value)
+            if status >= 0:
+                self._end(status, None, cpu_us, memory_kb, f"exited with {status}")
+            else:
+                self._end(None, -status, cpu_us, memory_kb, self._name_signal(-status))
+
+    def _name_signal(self, number: int) -> str:
+        if number == signal.SIGSYS:
+            return "killed by seccomp (SIGSYS)"
+        if number == signal.SIGKILL:
+            return "killed by its keeper" if self._killed else "killed by SIGKILL (out of memory?)"
+        try:
+            return f"killed by {signal.Signals(number).name}"
+        except ValueError:
+            return f"killed by signal {number}"
+
+    def _fail(self, why: str) -> None:
+        if not self._started.done():
+            self._started.set_exception(JailError(why))
+            self._started.exception()  # whoever waits gets it; nobody need
+
+    def _end(self, status: int | None, number: int | None, cpu_us: int, memory_kb: int, why: str) -> None:
+        """Record the end, once. The control socket goes with it, which ends the keeper if it is there."""
+        if self._ended.done():
+            return
+        self._loop.remove_reader(self._control.fileno())
+        self._control.close()
+        self._fail("it was closed before it ran")
+        out = self._out + sum(_unread(self._fds[name]) for name in ("stdout", "stderr") if name in self._fds)
+        self._ended.set_result(Exit(status, number, cpu_us, memory_kb, self._in, out, why))
+
+
+def wake(future: asyncio.Future[None]) -> None:
+    """Complete `future`, if it is not done: for callbacks that may come twice."""
+    if not future.done():
+        future.set_result(None)
+
+
+def _unread(fd: int) -> int:
+    """Bytes that lie in a pipe."""
+    count = array.array("i", [0])
+    fcntl.ioctl(fd, termios.FIONREAD, count)
+    return count[0]
