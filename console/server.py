@@ -7,6 +7,7 @@ requests. Operator, exchange and projections may use exactly the calls that `eve
 
 import ipaddress
 import os
+import re
 import shutil
 import socket
 import sys
@@ -18,7 +19,6 @@ from pathlib import Path
 from events import subjects
 from events.wire import dumps
 
-CONFIG = "nats.conf"
 USERS = "users.conf"
 MAX_PAYLOAD = 1024 * 1024
 MAX_PENDING = 32 * 1024 * 1024  # bytes that wait for one slow client before it is dropped
@@ -121,7 +121,12 @@ def users(grants: Iterable[Grant]) -> str:
     return f"authorization: {{\n  users: [\n    {lines}\n  ]\n}}\n"
 
 
-def config(data: Path, host: str, port: int) -> str:
+def keys_in(text: str) -> list[str]:
+    """The keys of all users in a users.conf."""
+    return re.findall(r'"nkey":"(U[A-Z2-7]{55})"', text)
+
+
+def config(data: Path, host: str, port: int, users_file: str = USERS) -> str:
     """The whole of nats.conf. `sync_interval: always`: what was acknowledged is on the disk (R33)."""
     store, log = (dumps(str(data.absolute() / name)).decode() for name in ("nats", "logs/nats-server.log"))
     return (
@@ -134,7 +139,7 @@ def config(data: Path, host: str, port: int) -> str:
         f"log_file: {log}\n"
         f"logfile_size_limit: {LOG_LIMIT}\n"
         f"logfile_max_num: 3\n"
-        f'include "{USERS}"\n'
+        f'include "{users_file}"\n'
     )
 
 

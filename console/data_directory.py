@@ -1,0 +1,130 @@
+"""The data directory of a market: its lock, its address, and the server that serves its log.
+
+keys/{operator,exchange,projections}.nk, nats/ (the log), nats.conf, users.conf, address.json,
+projections.sqlite, accounts/, logs/, lock.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from nats.aio.client import Client as Nats
+
+from console import server
+from console.children import Child
+from console.keyring import place
+from events.cli import ADDRESS, NowhereError, read_address
+from events.keys import Key
+from events.log import NotAdmittedError, UnreachableError, connect
+
+SERVER_S = 10.0  # nats-server answers within this
+LOG = "logs/nats-server.log"
+
+
+class MarketError(Exception):
+    """The market cannot run; the text is one line and says what to do."""
+
+
+def prepare(data: Path) -> None:
+    """Make the directory, readable by its owner alone. Raises MarketError, BadPlaceError (disk full)."""
+    try:
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (data / "logs").mkdir(exist_ok=True)
+    except OSError as error:
+        raise MarketError(f"{error.filename}: {error.strerror}; give another --data") from error
+    server.check_disk(data)
+
+
+@contextlib.contextmanager
+def lock(data: Path) -> Iterator[None]:
+    """Hold the directory; it is let go with us, however we end. Raises MarketError where somebody has it."""
+    try:
+        file = (data / "lock").open("a")
+    except OSError as error:
+        raise MarketError(f"{error.filename}: {error.strerror}; give another --data") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise MarketError(
+                f"{data}: a market runs here already; use it, or give another --data for a second one"
+            ) from None
+        yield
+
+
+def url(host: str, port: int) -> str:
+    """The address of a server."""
+    return f"nats://[{host}]:{port}" if ":" in host else f"nats://{host}:{port}"
+
+
+def choose_address(data: Path, host: str, port: int) -> tuple[str, int]:
+    """Where to listen; port 0 is the one of the last time, so that clients find it again, else any.
+
+    Raises BadPlaceError.
+    """
+    server.check_host(host)
+    if port:
+        if not server.is_free(host, port):
+            raise server.BadPlaceError(
+                f"port: {port} is taken; end what listens there, or give another --port"
+            )
+        return host, port
+    with contextlib.suppress(NowhereError, ValueError):
+        last = urlsplit(read_address(data / ADDRESS)).port
+        if last and server.is_free(host, last):
+            return host, last
+    return host, server.free_port(host)
+
+
+def start_server(
+    data: Path, host: str, port: int, users: str, say: Callable[[str], None], name: str = "nats"
+) -> Child:
+    """The server on this directory's log, configured and to be kept; configuration goes to `name`.conf."""
+    users_file = server.USERS if name == "nats" else f"{name}-users.conf"
+    server.write(data / users_file, users)
+    server.write(data / f"{name}.conf", server.config(data, host, port, users_file))
+    command = [server.executable(), "--config", str(data / f"{name}.conf")]
+    return Child("nats-server", command, data / "logs/nats-server.start.log", say, also=data / LOG)
+
+
+@contextlib.asynccontextmanager
+async def closing(nc: Nats) -> AsyncIterator[Nats]:
+    """Close the connection at the end."""
+    try:
+        yield nc
+    finally:
+        await nc.close()
+
+
+@contextlib.asynccontextmanager
+async def log_of(data: Path) -> AsyncIterator[tuple[str, Key]]:
+    """A server to read the log of `data` from, and a key that may read it: the running market's, else a
+    server that is started for this and lets nobody write. Raises MarketError, BadKeyError, NowhereError.
+    """
+    if not (data / "nats").is_dir():
+        raise MarketError(f"{data}: there is no market's log here; give --data")
+    key = Key.load(place(data, "operator"))
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            stack.enter_context(lock(data))
+        except MarketError:
+            yield read_address(data / ADDRESS), key
+            return
+        prepare(data)
+        host, port = "127.0.0.1", server.free_port("127.0.0.1")
+        users = server.users([server.auditor(key.public)])
+        child = start_server(data, host, port, users, lambda line: None, "reading")
+        keeper = asyncio.create_task(child.keep())
+        try:
+            nc = await connect(url(host, port), key, name="reading", patience=SERVER_S)
+            await nc.close()
+            yield url(host, port), key
+        except (UnreachableError, NotAdmittedError) as error:
+            raise MarketError(child.last_words() or str(error)) from error
+        finally:
+            await child.stop()
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)

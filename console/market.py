@@ -1,0 +1,249 @@
+"""One market on this machine: a data directory, and the three processes that serve it.
+
+`async with Market(data, hour_s=10, lost_after_s=1) as market:` starts nats-server, exchange and
+projections, keeps them running, and ends them. On first start it makes the keys and the streams, and
+opens the market. Processes die with ours, even where ours is killed.
+"""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Callable, Coroutine
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from nats.aio.client import Client as Nats
+
+from console import admission, server
+from console.children import Child, module
+from console.data_directory import (
+    SERVER_S,
+    MarketError,
+    choose_address,
+    closing,
+    lock,
+    prepare,
+    start_server,
+    url,
+)
+from console.keyring import Keyring, place
+from events import subjects
+from events.cli import ADDRESS
+from events.client import Client, NoAnswerError, QueryError
+from events.keys import Key
+from events.log import NotAdmittedError, UnreachableError, connect, last_sequence, make_streams
+from events.requests import encode
+from events.wire import dumps
+
+DEFAULT_TERMS = {"hour_us": 3600 * 10**6, "lost_after_us": 30 * 10**6, "fee_ppm": 10_000}
+TENTH = 10  # lost-after is at most a tenth of the hour (R13)
+READY_S = 600.0  # exchange and projections have read the log within this
+SAY_EVERY_S = 5.0
+
+Seconds = int | float | Decimal
+
+
+class Market:
+    """A running market. `server` is its address, `operator_key` its operator's; `children` by name.
+
+    `hour_s`, `lost_after_s` and `fee_ppm` are terms: given at the first start, they stay for ever; later
+    they may be left out. `port` 0 is the port of the last time, else any that is free. `say` gets a line
+    for whatever people should know.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        *,
+        hour_s: Seconds | None = None,
+        lost_after_s: Seconds | None = None,
+        fee_ppm: int | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.data = Path(data).absolute()
+        self.host, self.port = host, port
+        self._given = {"hour_us": micro(hour_s), "lost_after_us": micro(lost_after_s), "fee_ppm": fee_ppm}
+        self._say = say
+        self._stack = contextlib.AsyncExitStack()
+        self._failure: asyncio.Future[None] | None = None
+        self.server = ""
+        self.children: dict[str, Child] = {}
+
+    @property
+    def operator_key(self) -> Key:
+        """The key that may open accounts, deposit, freeze."""
+        return self.keys.operator
+
+    async def __aenter__(self) -> "Market":
+        """Start everything and wait until it answers. Raises MarketError, BadPlaceError, BadKeyError."""
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def failure(self) -> None:
+        """Wait for ever, or raise MarketError when a child does not stay up."""
+        assert self._failure is not None, "failure() is for a market that was started"
+        await asyncio.shield(self._failure)
+
+    async def _start(self) -> None:
+        self._failure = asyncio.get_running_loop().create_future()
+        self._stack.callback(_forget, self._failure)
+        prepare(self.data)
+        self._stack.enter_context(lock(self.data))
+        if not (self.data / "nats").exists():
+            self._terms()  # refuse before anything is made
+        self.keys = Keyring.load_or_make(self.data)
+        self.host, self.port = choose_address(self.data, self.host, self.port)
+        nats_server = start_server(self.data, self.host, self.port, self._users(), self._say)
+        self._keep(nats_server)
+        self.server = url(self.host, self.port)
+        await self._unless_failed(self._open(nats_server))
+        for name, arguments in (
+            ("exchange", ()),
+            ("projections", ("--store", self.data / "projections.sqlite")),
+        ):
+            creds = ("--server", self.server, "--creds", place(self.data, name), *arguments)
+            log = self.data / f"logs/{name}.log"
+            self._keep(Child(name, module(f"{name}.service", *map(str, creds)), log, self._say))
+        self._task(self._admit(nats_server))
+        await self._unless_failed(self._ready())
+        address = {"server": self.server, "pid": os.getpid()}
+        server.write(self.data / ADDRESS, dumps(address).decode() + "\n")
+
+    def _terms(self) -> dict[str, int]:
+        """The terms of a new market: as given, defaults filled in. Raises MarketError (R13)."""
+        terms = DEFAULT_TERMS | {name: value for name, value in self._given.items() if value is not None}
+        hour, lost_after = terms["hour_us"], terms["lost_after_us"]
+        if lost_after * TENTH > hour:
+            raise MarketError(
+                f"lost-after: {lost_after / 1e6:g} s is more than a tenth of the hour ({hour / 1e6:g} s); "
+                f"give at most {hour / TENTH / 1e6:g} s (R13)"
+            )
+        return terms
+
+    def _users(self) -> str:
+        """The users to start with: those of the last time, until the log is read."""
+        path = self.data / server.USERS
+        before = path.read_text("utf-8") if path.exists() else ""
+        return admission.users(self.keys, server.keys_in(before))
+
+    def _task(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run beside us until the end; its failure is the market's."""
+        task = asyncio.create_task(work)
+
+        def done(task: "asyncio.Task[None]") -> None:
+            assert self._failure is not None
+            if not task.cancelled() and task.exception() is not None and not self._failure.done():
+                self._failure.set_exception(MarketError(f"{task.exception()}"))
+
+        async def end() -> None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        task.add_done_callback(done)
+        self._stack.push_async_callback(end)
+
+    def _keep(self, child: Child) -> None:
+        self.children[child.name] = child
+        self._task(child.keep())
+        self._stack.push_async_callback(child.stop)
+
+    async def _unless_failed(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do this, unless a child fails before it is done."""
+        assert self._failure is not None
+        task = asyncio.create_task(work)
+        try:
+            await asyncio.wait({task, self._failure}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        if self._failure.done():
+            self._failure.result()
+        await task
+
+    async def _open(self, nats_server: Child) -> None:
+        """Make the streams; open the market where nothing was ever asked of it."""
+        try:
+            nc = await connect(self.server, self.keys.exchange, name="exchange up", patience=SERVER_S)
+        except (UnreachableError, NotAdmittedError) as error:
+            raise MarketError(f"nats-server does not answer: {nats_server.last_words() or error}") from error
+        async with closing(nc):
+            await make_streams(nc)
+            if await last_sequence(nc, subjects.INTAKE):
+                return
+            subject = subjects.intake(self.keys.operator.public, "open")
+            body = {"session": time.time_ns() // 1000, "number": 1, "exchange": self.keys.exchange.public}
+            request = encode(self.keys.operator, subject, body | self._terms())
+            async with closing(
+                await connect(self.server, self.keys.operator, name="exchange up")
+            ) as operator:
+                await operator.publish(subject, request)
+                await operator.flush()
+            await _arrived(nc)
+
+    async def _admit(self, nats_server: Child) -> None:
+        async with closing(await connect(self.server, self.keys.operator, name="admission")) as nc:
+            await admission.follow(nc, self.keys, self.data / server.USERS, lambda: nats_server.pid)
+
+    async def _ready(self) -> None:
+        """Wait until the exchange is heard and the projections have read what it had written by then."""
+        began = said = time.monotonic()
+        async with await Client.connect(self.server, self.keys.operator, name="exchange up") as client:
+            while time.monotonic() - began < READY_S:
+                with contextlib.suppress(NoAnswerError, QueryError):
+                    answer = await client.query("status", timeout=1)
+                    if (
+                        client.pulse
+                        and answer["commit"] >= client.pulse["commit"]
+                        and answer["result"]["terms"]
+                    ):
+                        return self._compare(answer["result"]["terms"])
+                if time.monotonic() - said > SAY_EVERY_S:
+                    said = time.monotonic()
+                    self._say("reading the log ...")
+                await asyncio.sleep(0.05)
+        raise MarketError(f"exchange and projections are not ready after {READY_S:g} s; see {self.data}/logs")
+
+    def _compare(self, terms: dict[str, Any]) -> None:
+        """Whether this is the market that was asked for. Raises MarketError."""
+        if terms["operator"] != self.keys.operator.public:
+            raise MarketError(
+                f"{self.data}/keys/operator.nk is not the operator of this log ({terms['operator']})"
+            )
+        for name, value in self._given.items():
+            if value is not None and value != terms[name]:
+                raise MarketError(
+                    f"{name}: this market was opened with {terms[name]}, not {value}, and terms stay; "
+                    "leave the option out, or give another --data for a new market"
+                )
+
+
+def _forget(failure: "asyncio.Future[None]") -> None:
+    """Nobody waits for it any more."""
+    if not failure.cancel() and not failure.cancelled():
+        failure.exception()
+
+
+async def _arrived(nc: Nats) -> None:
+    """Wait until INTAKE has its first request. Raises MarketError."""
+    for _ in range(200):
+        if await last_sequence(nc, subjects.INTAKE):
+            return
+        await asyncio.sleep(0.05)
+    raise MarketError("the log did not take the request that opens the market; see nats-server's log")
+
+
+def micro(seconds: Seconds | None) -> int | None:
+    """Seconds in microseconds, exactly; None stays None."""
+    return None if seconds is None else int(Decimal(str(seconds)) * 10**6)
