@@ -82,14 +82,15 @@ async def connect(server: str, key: Key, *, name: str, patience: float = 5.0) ->
                 nkeys_seed_str=key.seed,
                 inbox_prefix=subjects.inbox(key.public),
                 error_cb=on_error,
-                allow_reconnect=True,
-                max_reconnect_attempts=-1,
+                allow_reconnect=False,  # else a first attempt that fails is repeated for ever
+                max_reconnect_attempts=1,
                 reconnect_time_wait=0.2,  # type: ignore[arg-type]  # seconds; fractions are taken
                 connect_timeout=2,
                 ping_interval=5,
                 max_outstanding_pings=2,
                 drain_timeout=2,
             )
+            nc.options |= {"allow_reconnect": True, "max_reconnect_attempts": -1}
             return nc
         except (OSError, nats.errors.Error, TimeoutError, ssl.SSLError) as error:
             with contextlib.suppress(Exception):
