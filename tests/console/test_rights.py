@@ -263,11 +263,14 @@ def test_a_reply_subject_cannot_be_aimed_at_another(tmp_path: Path) -> None:
             kept = [message async for message in read(exchange, subjects.INTAKE, 1, stored)]
             assert kept and {message.subject for message in kept} == {mine}
             assert kept[0].sequence == 1, "nothing was rolled up"
-            # the proof that this test would hear a reply: JOURNAL does acknowledge
-            await exchange.publish(
-                subjects.COMMIT, b"c", reply=f"{subjects.inbox(it.keys.exchange.public)}.x"
-            )
+            # the proof that bob would have heard it: JOURNAL does acknowledge, to the exchange's liking
+            await exchange.publish(subjects.COMMIT, b"commit", reply=targets[0])
             await exchange.flush()
+            for _ in range(100):
+                if heard:
+                    break
+                await asyncio.sleep(0.02)
+            assert b'"stream":"JOURNAL"' in heard[0]
 
     asyncio.run(run())
 
