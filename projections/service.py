@@ -1,0 +1,191 @@
+"""The projections' process: follows JOURNAL into the store, publishes the feed, answers queries.
+
+    python -m projections.service --server URL --creds FILE --store FILE
+
+A message of the feed is published after its commit is in the store. What was stored and may not have been
+published when a process died is published again by the next one, under the same numbers.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+import nats.errors
+import uvloop
+from nats.aio.client import Client as Nats
+from nats.aio.msg import Msg
+from nats.js.errors import NotFoundError
+
+from events import subjects
+from events.commit import Commit
+from events.keys import BadKeyError, Key
+from events.log import (
+    CommitReader,
+    LogGapError,
+    NotAdmittedError,
+    UnreachableError,
+    connect,
+    last_sequence,
+)
+from events.records import BadRecordError
+from events.wire import dumps
+from projections import feed
+from projections.queries import reply
+from projections.store import Store, StoreError, batches
+
+PULSE_S = 0.5
+MOST_QUERIES = 1000  # that wait for their answer; what comes beyond is dropped, and its asker asks again
+MOST_QUERY_BYTES = 4 * 1024 * 1024
+PATIENCE_S = 30.0  # for the server, and for the exchange to make the streams
+
+ERRORS = (BadKeyError, UnreachableError, NotAdmittedError, StoreError, BadRecordError, LogGapError)
+
+
+class Service:
+    """The store and one connection: follows, answers, and says how far it is."""
+
+    def __init__(self, nc: Nats, store: Store) -> None:
+        self._nc, self._store = nc, store
+        self._progress = store.progress()
+        self._number, self._hash = store.cursor()
+
+    async def run(self) -> None:
+        """Run until cancelled. Raises StoreError, BadRecordError, LogGapError, UnreachableError."""
+        await self._find_place()
+        queries = await self._nc.subscribe(
+            subjects.query("*", "*"),
+            cb=self._answer,
+            pending_msgs_limit=MOST_QUERIES,
+            pending_bytes_limit=MOST_QUERY_BYTES,
+        )
+        pulse = asyncio.create_task(self._pulse())
+        try:
+            await self._follow()
+        finally:
+            pulse.cancel()
+            with contextlib.suppress(nats.errors.Error):
+                await queries.unsubscribe()
+
+    async def _find_place(self) -> None:
+        """Wait for JOURNAL, which the exchange makes; it must reach as far as the store has read."""
+        deadline = asyncio.get_running_loop().time() + PATIENCE_S
+        while True:
+            try:
+                end = await last_sequence(self._nc, subjects.JOURNAL)
+                break
+            except NotFoundError as error:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise LogGapError("there is no JOURNAL: does the exchange run?") from error
+                await asyncio.sleep(0.1)
+        if end < self._progress.sequence:
+            raise StoreError(
+                f"JOURNAL ends at sequence {end}, but the store {self._store.path} was read up to "
+                f"{self._progress.sequence}: it is another log; delete the store, it is rebuilt from the log"
+            )
+
+    async def _follow(self) -> None:
+        """JOURNAL into the store, and out to the feed."""
+        await self._publish()
+        sequence, number, last, _ = self._progress
+        async with CommitReader(self._nc, number, last, sequence) as reader:
+            while True:
+                commits = self._new(await reader.next_batch())
+                for batch in batches(commits):
+                    if batch[-1] is commits[-1]:
+                        self._progress = self._progress._replace(
+                            sequence=reader.sequence, commit=reader.number, hash=reader.previous
+                        )
+                    self._store.apply(batch, self._progress)
+                    self._number, self._hash = batch[-1].number, batch[-1].hash
+                    await self._publish()
+
+    def _new(self, commits: list[Commit]) -> list[Commit]:
+        """Those that the store has not; the place to read on may lie before its last commit."""
+        for commit in commits:
+            if commit.number == self._number and commit.hash != self._hash:
+                raise StoreError(
+                    f"commit {commit.number} of the log is not the one in the store {self._store.path}: "
+                    "delete the store, it is rebuilt from the log"
+                )
+        return [commit for commit in commits if commit.number > self._number]
+
+    async def _publish(self) -> None:
+        """The feed of what was stored since the last time, until the server has it all."""
+        with self._store.transaction() as connection:
+            messages = feed.to_publish(connection, self._progress.published)
+        while True:
+            try:
+                for subject, data in messages:
+                    await self._nc.publish(subject, data)
+                await self._nc.flush(timeout=5)
+                break
+            except (nats.errors.Error, TimeoutError) as error:
+                if self._nc.is_closed:
+                    raise UnreachableError("the connection was closed") from error
+                await asyncio.sleep(0.2)
+        self._progress = self._progress._replace(published=self._number)
+        await self._say()
+
+    async def _pulse(self) -> None:
+        """Say twice a second that the feed lives."""
+        while True:
+            await asyncio.sleep(PULSE_S)
+            await self._say()
+
+    async def _say(self) -> None:
+        """How far the feed is. Who does not hear it hears the next one."""
+        with contextlib.suppress(nats.errors.Error):
+            await self._nc.publish(subjects.PULSE_FEED, dumps({"commit": self._progress.published}))
+
+    async def _answer(self, message: Msg) -> None:
+        """A query. The server sees to it that the subject names who asks; the reply goes to nobody else."""
+        _, account, what = message.subject.split(".")
+        if not message.reply.startswith(f"{subjects.inbox(account)}."):
+            return
+        try:
+            answer = reply(self._store, account, what, message.data)
+        except Exception:  # a fault in one query must not end the feed for all
+            traceback.print_exc()
+            answer = dumps({"error": f"{what}: the query service failed; its log says why"})
+        with contextlib.suppress(nats.errors.Error):
+            await self._nc.publish(message.reply, answer)
+
+
+async def serve(server: str, key: Key, path: Path) -> None:
+    """Connect and run until SIGTERM or SIGINT. Raises those of ERRORS."""
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    with Store(path) as store:
+        nc = await connect(server, key, name="projections", patience=PATIENCE_S)
+        try:
+            await Service(nc, store).run()
+        finally:
+            await nc.close()
+
+
+def main() -> int:
+    """The command line. Exit status 0 after a signal, 1 after an error, which is one line."""
+    parser = argparse.ArgumentParser(prog="projections.service", description="Feed and queries of a market.")
+    parser.add_argument("--server", required=True, metavar="URL")
+    parser.add_argument("--creds", required=True, type=Path, metavar="FILE", help="seed of the projections")
+    parser.add_argument("--store", required=True, type=Path, metavar="FILE", help="the SQLite file")
+    given = parser.parse_args()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(given.server, Key.load(given.creds), given.store))
+    except asyncio.CancelledError:
+        pass
+    except ERRORS as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,256 @@
+"""The store: one SQLite file (WAL) with all projections, and the cursor in the same transactions.
+
+It can be deleted and rebuilt at any time: it holds nothing that is not in JOURNAL.
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sqlalchemy import Column, Connection, Integer, Table, Text, create_engine, event, select
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+from events.commit import FIRST, Commit
+from events.records import ClockMoved
+from events.wire import dumps, loads
+from projections import accounts, answers, contracts, feed, machines, market, orders
+from projections.tables import METADATA, Moment
+
+SCHEMA = 1  # of these tables; a store of another one is rebuilt
+APPLICATION = 0x436F7265  # "Core": SQLite's application id, so that no other file is taken for a store
+MOST_EVENTS = 4000  # of the commits in one transaction, where there is more than one commit
+
+CURSOR = Table(
+    "cursor",
+    METADATA,
+    Column("commit", Integer, primary_key=True),
+    Column("hash", Text, nullable=False),
+)
+
+# How this store was filled, which two stores of the same commits need not share: where to read on in
+# JOURNAL, and the last commit whose feed was published.
+PROGRESS = Table(
+    "progress",
+    METADATA,
+    Column("sequence", Integer, primary_key=True),
+    Column("commit", Integer, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("published", Integer, nullable=False),
+)
+
+# In this order: orders ask contracts which orders they were of.
+FOLDS = (market.fold, accounts.fold, machines.fold, contracts.fold, orders.fold, answers.fold, feed.fold)
+
+
+class StoreError(Exception):
+    """The store cannot be used; the text is one line that says what to do."""
+
+
+class Progress(NamedTuple):
+    """Where to read on: JOURNAL sequence, and number and hash of the commit that ended there. And the
+    last commit whose feed messages were published."""
+
+    sequence: int = 0
+    commit: int = 0
+    hash: str = FIRST
+    published: int = 0
+
+
+class Store:
+    """One store; `path` None is in memory. Not for use by several threads.
+
+    A file of another schema is emptied by itself. Raises StoreError for a file that is no store.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+        self._connection = _connect(path)
+        try:
+            with self._connection.begin():
+                version = self._connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+            if version != SCHEMA:
+                self._create()
+        except BaseException:
+            self.close()
+            raise
+
+    def _create(self) -> None:
+        """Empty tables of this schema."""
+        with self._connection.begin():
+            named = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+            for (name,) in self._connection.exec_driver_sql(named).all():
+                self._connection.exec_driver_sql(f'DROP TABLE "{name}"')
+            METADATA.create_all(self._connection)
+            self._connection.execute(CURSOR.insert(), {"commit": 0, "hash": FIRST})
+            self._connection.execute(PROGRESS.insert(), Progress()._asdict())
+            self._connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION}")
+            self._connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA}")
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+        self._connection.engine.dispose()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """One transaction: everything read in it is as of one commit. Raises StoreError."""
+        try:
+            with self._connection.begin():
+                yield self._connection
+        except OperationalError as error:  # a full disk, a file that another process holds
+            raise StoreError(f"{self.path}: {error.orig}") from error
+
+    def cursor(self) -> tuple[int, str]:
+        """Number and hash of the last commit folded; (0, 64 zeros) before the first."""
+        with self.transaction() as connection:
+            return cursor(connection)
+
+    def progress(self) -> Progress:
+        """Where to read on, and what was published."""
+        with self.transaction() as connection:
+            return Progress(*connection.execute(select(PROGRESS)).one())
+
+    def apply(self, commits: Sequence[Commit], progress: Progress | None = None) -> None:
+        """Fold commits, and note `progress`, in one transaction.
+
+        Raises StoreError, and changes nothing, if they do not follow the store's last commit.
+        """
+        with self.transaction():
+            number, last = cursor(self._connection)
+            for commit in commits:
+                if commit.number != number + 1 or commit.previous != last:
+                    raise StoreError(
+                        f"commit {commit.number} does not follow commit {number} of the store"
+                        f"{f' {self.path}' if self.path else ''}: the log is another one than it was "
+                        "made from; delete the store, it is rebuilt from the log"
+                    )
+                self._fold(commit)
+                number, last = commit.number, commit.hash
+            self._connection.execute(CURSOR.update(), {"commit": number, "hash": last})
+            if progress is not None:
+                self._connection.execute(PROGRESS.update(), progress._asdict())
+
+    def _fold(self, commit: Commit) -> None:
+        """One commit through every projection, each event with its moment."""
+        now_us = market.now_us(self._connection)
+        moments: list[Moment] = []
+        for _, happened in commit.events:
+            if isinstance(happened, ClockMoved):
+                now_us = happened.now_us
+            moments.append((now_us, happened))
+        for fold in FOLDS:
+            fold(self._connection, commit.number, moments)
+
+
+def cursor(connection: Connection) -> tuple[int, str]:
+    """Number and hash of the last commit folded."""
+    row = connection.execute(select(CURSOR)).one()
+    return row.commit, row.hash
+
+
+def batches(commits: Iterable[Commit]) -> Iterator[list[Commit]]:
+    """Commits in groups for one transaction each: at most MOST_EVENTS events, one commit at least."""
+    batch: list[Commit] = []
+    events = 0
+    for commit in commits:
+        if batch and events + len(commit.events) > MOST_EVENTS:
+            yield batch
+            batch, events = [], 0
+        batch.append(commit)
+        events += len(commit.events) + 1  # an empty commit is work too
+    if batch:
+        yield batch
+
+
+def rebuild(commits: Iterable[Commit], path: Path | None = None) -> Store:
+    """A fresh store, folded from all commits; what was at `path` is replaced. In memory if `path` is None.
+
+    Raises StoreError if the commits do not follow each other from the first, or `path` is no store.
+    """
+    if path is not None:
+        Store(path).close()  # refuses to replace a file that is no store
+        for name in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+            name.unlink(missing_ok=True)
+    store = Store(path)
+    try:
+        for batch in batches(commits):
+            store.apply(batch)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def digest(store: Store) -> str:
+    """SHA-256 over all rows of all tables in the order of their keys; how the store was filled excepted.
+
+    Equal for any two stores of the same commits. O(store) time, O(1) memory.
+    """
+    whole = hashlib.sha256()
+    with store.transaction() as connection:
+        for table in sorted(METADATA.tables.values(), key=lambda table: table.name):
+            if table is PROGRESS:
+                continue
+            whole.update(dumps([table.name, [column.name for column in table.columns]]))
+            for row in connection.execute(select(table).order_by(*table.primary_key.columns)):
+                whole.update(dumps(list(row)))
+    return whole.hexdigest()
+
+
+def _connect(path: Path | None) -> Connection:
+    """Open the file. Raises StoreError."""
+    engine = create_engine(
+        "sqlite://" if path is None else f"sqlite:///{path}",
+        json_serializer=lambda value: dumps(value).decode(),
+        json_deserializer=loads,
+    )
+
+    # The driver's own transactions begin too late for a consistent read; SQLAlchemy's begin here.
+    @event.listens_for(engine, "connect")
+    def settle(connection: Any, _record: object) -> None:
+        connection.isolation_level = None
+        connection.execute("PRAGMA synchronous = NORMAL")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    try:
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        connection = engine.connect()
+    except (OSError, DatabaseError) as error:
+        engine.dispose()
+        raise StoreError(f"{path}: {_reason(error)}") from error
+    try:
+        with connection.begin():
+            application = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
+            filled = connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one()
+        if application != APPLICATION and filled:
+            raise StoreError(f"{path}: another program's database; give the store a file of its own")
+        driver: Any = connection.connection.dbapi_connection
+        driver.execute("PRAGMA journal_mode = WAL")
+    except DatabaseError as error:
+        connection.close()
+        engine.dispose()
+        raise StoreError(f"{path}: {_reason(error)}; delete it, it is rebuilt from the log") from error
+    except StoreError:
+        connection.close()
+        engine.dispose()
+        raise
+    return connection
+
+
+def _reason(error: Exception) -> str:
+    """The innermost reason in a few words."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return str(getattr(error, "orig", None) or error)

@@ -1,0 +1,152 @@
+"""The store: cursor and chain, rebuilding, what is refused; and replay as of any commit."""
+
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from events.records import Deposited, HourCharged
+from projections import store as module
+from projections.replay import as_of, replay
+from projections.store import Progress, Store, StoreError, batches, digest, rebuild
+from projections.tables import METADATA
+from tests.projections.journal import BUYER, HOUR, SELLER, commits, opening, trading
+
+LOG = commits(*opening(), *trading())
+
+
+def test_any_batches_give_the_same_rows(tmp_path: Path) -> None:
+    with rebuild(LOG) as fresh:
+        expected = digest(fresh)
+    for size in (1, 2, 5, len(LOG)):
+        with Store(tmp_path / f"{size}.sqlite") as live:
+            for start in range(0, len(LOG), size):
+                live.apply(LOG[start : start + size], Progress(start, start, "x", start))
+            assert digest(live) == expected
+    with rebuild(LOG[:-1]) as shorter:
+        assert digest(shorter) != expected
+
+
+def test_the_digest_sees_every_table() -> None:
+    with rebuild(LOG) as store:
+        seen = {digest(store)}
+        for table in METADATA.sorted_tables:
+            if table is module.PROGRESS:
+                continue
+            with store.transaction() as connection:
+                assert connection.execute(table.select()).first() is not None, f"{table} is empty"
+                connection.execute(table.delete())
+            seen.add(digest(store))
+        assert len(seen) == len(METADATA.tables)
+        with store.transaction() as connection:
+            connection.execute(module.PROGRESS.update(), {"published": 99})
+        assert digest(store) in seen
+
+
+def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "store.sqlite"
+    with Store(path) as store:
+        assert store.cursor() == (0, "0" * 64)
+        store.apply(LOG[:4], Progress(8, 4, LOG[3].hash, 3))
+    with Store(path) as store:
+        assert store.cursor() == (4, LOG[3].hash)
+        assert store.progress() == Progress(8, 4, LOG[3].hash, 3)
+        store.apply(LOG[4:])
+        assert store.progress().published == 3
+        with rebuild(LOG) as fresh:
+            assert digest(store) == digest(fresh)
+
+
+@pytest.mark.parametrize("wrong", [3, 5], ids=["again", "one left out"])
+def test_a_commit_out_of_order_is_refused(tmp_path: Path, wrong: int) -> None:
+    with Store(tmp_path / "s") as store:
+        store.apply(LOG[:4])
+        before = digest(store)
+        with pytest.raises(
+            StoreError, match=f"commit {wrong + 1} does not follow commit 4 .*delete the store"
+        ):
+            store.apply(LOG[wrong:])
+        assert digest(store) == before
+
+
+def test_a_broken_chain_is_refused_and_nothing_of_the_batch_is_kept(tmp_path: Path) -> None:
+    forged = replace(LOG[5], previous="f" * 64)
+    with Store(tmp_path / "s") as store:
+        store.apply(LOG[:3])
+        before = digest(store)
+        with pytest.raises(StoreError, match="commit 6 does not follow commit 5"):
+            store.apply([LOG[3], LOG[4], forged])
+        assert digest(store) == before
+        store.apply(LOG[3:])
+
+
+def test_money_that_was_not_held_is_refused() -> None:
+    charge = HourCharged(1, 1, BUYER.public, SELLER.public, 5, 0)
+    with rebuild(LOG[:2]) as store, pytest.raises(Exception, match="nothing_is_owed"):
+        store.apply(commits(*opening(), [charge])[2:])
+
+
+def test_a_store_of_another_schema_is_emptied(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with rebuild(LOG, path) as store:
+        expected = digest(store)
+    with sqlite3.connect(path) as other:
+        other.execute(f"PRAGMA user_version = {module.SCHEMA + 1}")
+        other.execute("CREATE TABLE old (x)")
+        other.execute("DROP TABLE orders")
+    other.close()
+    with Store(path) as store:
+        assert store.cursor()[0] == 0
+        assert store.progress() == Progress()
+        store.apply(LOG)
+        assert digest(store) == expected
+
+
+def test_a_file_of_others_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "theirs"
+    with sqlite3.connect(path) as theirs:
+        theirs.execute("CREATE TABLE precious (x)")
+    theirs.close()
+    with pytest.raises(StoreError, match="another program's database"):
+        Store(path)
+    with pytest.raises(StoreError, match="another program's database"):
+        rebuild(LOG, path)
+    text = tmp_path / "text"
+    text.write_text("no database at all\n" * 100)
+    with pytest.raises(StoreError, match="not a database"):
+        Store(text)
+    with pytest.raises(StoreError, match=str(tmp_path)):
+        Store(tmp_path)
+    assert text.read_text().startswith("no database")
+
+
+def test_rebuild_replaces(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with Store(path) as store:
+        store.apply(LOG[:5])
+    with rebuild(iter(LOG), path) as store, rebuild(LOG) as fresh:
+        assert digest(store) == digest(fresh)
+
+
+def test_batches_are_bounded_by_events() -> None:
+    large = commits(*opening(), *[[Deposited(BUYER.public, 1, "x")] * 1500 for _ in range(5)])
+    grouped = list(batches(large))
+    assert [commit for batch in grouped for commit in batch] == large
+    assert [len(batch) for batch in grouped] == [4, 2, 1]
+
+
+def test_as_of_any_commit() -> None:
+    for number in range(len(LOG) + 1):
+        with replay(LOG, number) as store:
+            assert store.cursor()[0] == number
+        seen = as_of(LOG, number)
+        assert seen["commit"] == number
+        assert sum(row["free"] + row["held"] for row in seen["accounts"]) == 0
+    then = as_of(iter(LOG), 4)
+    assert then["book"] == {"bids": [[200_000, 1, 1]], "asks": [[100_000, 2, 1]]}
+    assert [(row["contract"], row["until_us"]) for row in then["contracts"]] == [(1, HOUR), (2, HOUR)]
+    assert [row["free"] for row in then["accounts"]] == [-5_000_000, 0, 4_800_000, 0, 0]
+    assert then["status"]["contracts"] == 2
+    with pytest.raises(StoreError, match="there is no commit 99 yet"):
+        replay(LOG, 99)
