@@ -52,7 +52,7 @@ CONTRACTS = Table(
 
 _ONE = CONTRACTS.update().where(CONTRACTS.c.contract == bindparam("key"))
 _UPDATES = {
-    "contract_renewed": _ONE.values(hour=bindparam("h"), until_us=bindparam("u")),
+    "contract_renewed": _ONE.values(hour=bindparam("h"), price=bindparam("p"), until_us=bindparam("u")),
     "hour_charged": _ONE.values(paid=CONTRACTS.c.paid + bindparam("amount")),
     "program_sent": _ONE.values(sent=True),
     "program_started": _ONE.values(started=True),
@@ -71,7 +71,8 @@ def fold(connection: Connection, _commit: int, moments: Sequence[Moment]) -> Non
                 row |= {"machine": event.machine, "price": event.price, "until_us": event.until_us}
                 opened.append(row | {"hour": 1, "sent": False, "started": False, "ended": "", "paid": 0})
             case ContractRenewed():
-                updates[event.kind].append({"key": event.contract, "h": event.hour, "u": event.until_us})
+                terms = {"h": event.hour, "p": event.price, "u": event.until_us}
+                updates[event.kind].append({"key": event.contract} | terms)
             case HourCharged():
                 updates[event.kind].append({"key": event.contract, "amount": event.amount})
             case ContractEnded():

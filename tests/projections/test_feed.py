@@ -81,7 +81,7 @@ def test_a_commit_that_says_much_takes_several_messages() -> None:
 
 
 def test_the_clock_is_told_to_nobody() -> None:
-    with rebuild(commits(*opening(), [ClockMoved(5, 5)], [ClockMoved(9, 9), Frozen("x")])) as store:
+    with rebuild(commits(*opening(), [ClockMoved(5, 5)], [ClockMoved(9, 9), Frozen("x", [])])) as store:
         (opened, frozen) = feed(store, BUYER.public, "market_feed")["result"]
         assert opened["events"][1] == EpochOpened(1).wire()
         assert (frozen["commit"], frozen["now_us"], len(frozen["events"])) == (4, 9, 1)
