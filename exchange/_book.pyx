@@ -419,10 +419,15 @@ cdef class Book:
         self.partners_top, self.partners_free = 1, 0
 
     cdef int32_t partner_entry(self, int32_t bid, int32_t ask) noexcept nogil:
-        cdef int32_t entry = self.orders[bid].partners
-        while entry and self.partners[entry].orders[ASK] != ask:
-            entry = self.partners[entry].after[BID]
-        return entry
+        """The pair's entry or 0; both lists are walked at once, so the shorter one is what it costs."""
+        cdef int32_t of_bid = self.orders[bid].partners, of_ask = self.orders[ask].partners
+        while of_bid and of_ask:
+            if self.partners[of_bid].orders[ASK] == ask:
+                return of_bid
+            if self.partners[of_ask].orders[BID] == bid:
+                return of_ask
+            of_bid, of_ask = self.partners[of_bid].after[BID], self.partners[of_ask].after[ASK]
+        return 0
 
     cdef void drop_partner(self, int32_t entry) noexcept nogil:
         cdef Partner *partner = &self.partners[entry]
@@ -476,6 +481,8 @@ cdef class Book:
             ask = self.orders[ask].links[asks.links].after
         if not ask or self.orders[ask].price > self.orders[bid].price:
             return 0
+        if self.partner_entry(bid, ask):
+            return ask
         entry = self.orders[bid].partners
         while entry:
             other = self.partners[entry].orders[ASK]

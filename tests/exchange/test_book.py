@@ -324,7 +324,7 @@ def test_what_is_out_of_range_is_refused_and_named(book: Book) -> None:
     assert book.next_match() == (1, 2, 100, 1)
 
 
-def test_the_highest_ids_cost_no_real_memory(book: Book) -> None:
+def test_the_highest_ids_work(book: Book) -> None:
     high = 2**28 - 1
     book.set_account(2**16, True, 1000)
     book.add_bid(high, 2**16, 100, 1, 0, PLAIN)
