@@ -42,7 +42,7 @@ MOST_QUERIES = 1000  # that wait for their answer; what comes beyond is dropped,
 MOST_QUERY_BYTES = 4 * 1024 * 1024
 PATIENCE_S = 30.0  # for the server, and for the exchange to make the streams
 
-ERRORS = (BadKeyError, UnreachableError, NotAdmittedError, StoreError, BadRecordError, LogGapError)
+ERRORS = (BadKeyError, UnreachableError, NotAdmittedError, StoreError, LogGapError)
 
 
 class Service:
@@ -54,7 +54,7 @@ class Service:
         self._number, self._hash = store.cursor()
 
     async def run(self) -> None:
-        """Run until cancelled. Raises StoreError, BadRecordError, LogGapError, UnreachableError."""
+        """Run until cancelled. Raises StoreError, LogGapError, UnreachableError."""
         await self._find_place()
         queries = await self._nc.subscribe(
             subjects.query("*", "*"),
@@ -93,7 +93,13 @@ class Service:
         sequence, number, last, _ = self._progress
         async with CommitReader(self._nc, number, last, sequence) as reader:
             while True:
-                commits = self._new(await reader.next_batch())
+                try:
+                    commits = self._new(await reader.next_batch())
+                except BadRecordError as error:
+                    raise StoreError(
+                        f"{error}; if this is another log than before, delete the store {self._store.path}, "
+                        "it is rebuilt from the log; else `exchange audit` says what is wrong"
+                    ) from error
                 for batch in batches(commits):
                     if batch[-1] is commits[-1]:
                         self._progress = self._progress._replace(
