@@ -128,6 +128,7 @@ static const struct rule RULES[] = {
     {SYS_access, PYTHON, REFUSE(EACCES), {{0}}},
     {SYS_faccessat2, PYTHON, REFUSE(EACCES), {{0}}},
     {SYS_getcwd, PYTHON, REFUSE(EACCES), {{0}}},
+    {SYS_mbind, PYTHON, REFUSE(EPERM), {{0}}}, /* OpenBLAS would choose where its memory lies */
 };
 
 enum { RULE_COUNT = sizeof RULES / sizeof RULES[0], FILTER_MOST = 8 + RULE_COUNT * 21 };

@@ -113,10 +113,29 @@ static int set_limits(const struct jail *jail)
     return 0;
 }
 
+struct rights { uint64_t files, net, scopes; }; /* as landlock_create_ruleset takes them */
+
+/* Adds to one field of `handled` the rights that a kernel newer than this file knows of. */
+static void add_newer_rights(struct rights *handled, uint64_t *field, size_t size)
+{
+    for (;;) {
+        uint64_t before = *field;
+        long ruleset;
+
+        *field = before << 1 | 1;
+        ruleset = syscall(SYS_landlock_create_ruleset, handled, size, 0);
+        if (ruleset < 0) {
+            *field = before;
+            return;
+        }
+        close((int)ruleset);
+    }
+}
+
 /* A ruleset that handles every right the kernel knows of, and allows none. */
 static int landlock(void)
 {
-    struct { uint64_t files, net, scopes; } handled = {0, 0, 0};
+    struct rights handled = {0, 0, 0};
     long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, 1 /* the version */);
     size_t size = abi < 4 ? 8 : abi < 6 ? 16 : 24;
     long ruleset, result;
@@ -125,8 +144,15 @@ static int landlock(void)
     if (abi < 1)
         return -1;
     handled.files = (1u << (abi < 2 ? 13 : abi < 3 ? 14 : abi < 5 ? 15 : 16)) - 1;
-    handled.net = 3;    /* bind and connect over TCP */
-    handled.scopes = 3; /* abstract sockets and signals */
+    if (abi >= 4)
+        handled.net = 3; /* bind and connect over TCP */
+    if (abi >= 6)
+        handled.scopes = 3; /* abstract sockets and signals */
+    if (abi > 7) {
+        add_newer_rights(&handled, &handled.files, size);
+        add_newer_rights(&handled, &handled.net, size);
+        add_newer_rights(&handled, &handled.scopes, size);
+    }
     ruleset = syscall(SYS_landlock_create_ruleset, &handled, size, 0);
     if (ruleset < 0)
         return -1;

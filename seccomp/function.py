@@ -41,6 +41,10 @@ def import_first() -> None:
             importlib.import_module(name)
         except ImportError:
             break  # this machine offers Python without it
+    try:
+        compile("this is wrong", FILE_NAME, "exec")
+    except SyntaxError:
+        traceback.format_exc()  # newer versions import some more for it
     gc.collect()
     gc.freeze()
 

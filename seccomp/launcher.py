@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from seccomp.layers import Report, mask
-from seccomp.program import JailError, Limits, Program, wake
+from seccomp.program import JailError, Limits, Program, ZygoteLostError, wake
 
 # The modules of this package without its __init__, which would bring asyncio along.
 BOOT = (
@@ -54,25 +54,25 @@ class Launcher:
     async def start(self, program: bytes, arguments: list[str], limits: Limits) -> Program:
         """Start `program` and wait until it runs. Raises JailError; then nothing is left."""
         request = self._request(arguments, limits)
-        with ExitStack() as ours:
+        try:
+            return await self._start_once(program, request)
+        except ZygoteLostError:  # it died since the last start; once is no reason to give up
+            return await self._start_once(program, request)
+
+    async def _start_once(self, program: bytes, request: bytes) -> Program:
+        with ExitStack() as theirs:
             memfd = _memory_file(program)
-            ours.callback(os.close, memfd)
-            theirs = [memfd]
-            ends: list[int] = []
-            for reads in (True, False, False):
-                reader, writer = os.pipe2(os.O_CLOEXEC)
-                for fd, keep in ((reader, not reads), (writer, reads)):
-                    if keep:
-                        ends.append(fd)
-                        os.set_blocking(fd, False)
-                    else:
-                        theirs.append(fd)
-                        ours.callback(os.close, fd)
-            control, keepers = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            ours.enter_context(keepers)
-            running = Program(ends[0], ends[1], ends[2], control)
+            theirs.callback(os.close, memfd)
+            stdin, to_stdin = os.pipe2(os.O_CLOEXEC)
+            from_stdout, stdout = os.pipe2(os.O_CLOEXEC)
+            from_stderr, stderr = os.pipe2(os.O_CLOEXEC)
+            for fd in (stdin, stdout, stderr):
+                theirs.callback(os.close, fd)
+            ours, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            theirs.enter_context(control)
+            running = Program(to_stdin, from_stdout, from_stderr, ours)
             try:
-                await self._send(request, [*theirs, keepers.fileno()])
+                await self._send(request, [memfd, stdin, stdout, stderr, control.fileno()])
             except BaseException:
                 running.close()
                 raise
@@ -104,21 +104,17 @@ class Launcher:
         return packet
 
     async def _send(self, packet: bytes, fds: list[int]) -> None:
-        loop = asyncio.get_running_loop()
         async with self._turn:
-            for attempt in (1, 2):
-                zygote = self._running_zygote()
+            zygote = self._running_zygote()
+            while True:
                 try:
-                    while True:
-                        try:
-                            socket.send_fds(zygote, [packet], fds)
-                            return
-                        except BlockingIOError:
-                            await _writable(loop, zygote)
+                    socket.send_fds(zygote, [packet], fds)
+                    return
+                except BlockingIOError:
+                    await _writable(zygote)
                 except (BrokenPipeError, ConnectionResetError):
-                    self._end_zygote()  # it died since the last start; once is no reason to give up
-                    if attempt == 2:
-                        raise JailError(f"the {self._kind} zygote dies as soon as it is started") from None
+                    self._end_zygote()
+                    raise ZygoteLostError(f"the {self._kind} zygote ended") from None
 
     def _running_zygote(self) -> socket.socket:
         if self._process is not None and self._process.poll() is not None:
@@ -170,7 +166,8 @@ def _memory_file(program: bytes) -> int:
     return memfd
 
 
-async def _writable(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+async def _writable(sock: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
     future: asyncio.Future[None] = loop.create_future()
     loop.add_writer(sock.fileno(), wake, future)
     try:

@@ -49,7 +49,7 @@ def probe(at_most: str = "A") -> Report:
         if name not in _LEVELS[at_most]:
             layers.append(Layer(name, False, f"left out: the level was to be at most {at_most}"))
         else:
-            layers.append(_layer(name, *found[name]))
+            layers.append(_layer(name, found.get(name)))
     works = {layer.name for layer in layers if layer.works}
     levels = [level for level, needs in _LEVELS.items() if works >= {"user", *needs}]
     return Report(tuple(layers), levels[0] if levels else "")
@@ -85,7 +85,10 @@ def _user_layer(found: tuple[str, int]) -> Layer:
     )
 
 
-def _layer(name: str, step: str, error: int) -> Layer:
+def _layer(name: str, found: tuple[str, int] | None) -> Layer:
+    if found is None:
+        return Layer(name, False, "not tried, for want of an ordinary user")
+    step, error = found
     if step == "started":
         return Layer(name, True, _DOES[name])
     return Layer(name, False, f"failed at {step} ({_name(error)}): {_REMEDY[name](error)}")

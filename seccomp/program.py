@@ -23,6 +23,10 @@ class JailError(Exception):
     """A program could not be started. The text is one line: which layer, why, and what to do."""
 
 
+class ZygoteLostError(JailError):
+    """The process that starts programs ended before this one ran."""
+
+
 class InputClosedError(BrokenPipeError):
     """The program closed its standard input, or has ended: what is written now reaches nobody."""
 
@@ -51,9 +55,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a program ended: `status` or else `signal` (both None if its keeper was lost), CPU time (user and
-    system, microseconds), the most memory it held (resident, KiB), bytes written to its stdin, and bytes it
-    wrote to stdout and stderr. `why` is one line for people."""
+    """How a program ended.
+
+    `status` or else `signal`; both are None, and CPU time and memory 0, if nobody could tell: its keeper was
+    lost, or it was closed before its end. `cpu_us` is user and system time in microseconds, `memory_kb` the
+    most resident memory in KiB (with the few MiB of the process that it was forked from, which the kernel
+    counts too). `bytes_in` went to its stdin, `bytes_out` came from stdout and stderr, read or not. `why` is
+    one line for people.
+    """
 
     status: int | None
     signal: int | None
@@ -86,7 +95,7 @@ class Program:
     """
 
     def __init__(self, stdin: int, stdout: int, stderr: int, control: socket.socket) -> None:
-        """Take over the node's ends of the three pipes (non-blocking) and of the keeper's socket."""
+        """Take over the node's ends of the three pipes and of the keeper's socket."""
         self._loop = asyncio.get_running_loop()
         self._fds: dict[str, int] = {"stdin": stdin, "stdout": stdout, "stderr": stderr}
         self._waiting: dict[str, asyncio.Future[None]] = {}
@@ -96,7 +105,8 @@ class Program:
         self._killed = False
         self._in = 0
         self._out = 0
-        control.setblocking(False)
+        for fd in (stdin, stdout, stderr, control.fileno()):
+            os.set_blocking(fd, False)
         self._loop.add_reader(control.fileno(), self._hear_keeper)
 
     async def started(self) -> None:
@@ -154,7 +164,8 @@ class Program:
         return await asyncio.shield(self._ended)
 
     def close(self) -> None:
-        """Kill the program if it runs, and let go of its streams, read or not."""
+        """Kill the program if it runs, and let go of its streams, read or not. To learn how it ended, `kill`
+        and `wait` before."""
         self._killed = True
         for name in list(self._fds):
             self._close_fd(name)
@@ -222,7 +233,9 @@ class Program:
             packet = b""
         if not packet:
             if not self._started.done():
-                self._fail("the process that starts programs ended; its standard error may say why")
+                self._fail(
+                    ZygoteLostError("the process that starts programs ended; its standard error may say why")
+                )
             self._end(None, None, 0, 0, "killed by its keeper" if self._killed else "its keeper was lost")
             return
         kind, step, value, _, cpu_us, memory_kb = _REPORT.unpack(packet)
@@ -230,7 +243,7 @@ class Program:
             if not self._started.done():
                 self._started.set_result(None)
         elif kind == ord("F"):
-            self._fail(f"the jail failed at {_jail.STEPS[step]}: {os.strerror(value)}")
+            self._fail(JailError(f"the jail failed at {_jail.STEPS[step]}: {os.strerror(value)}"))
             self._end(None, None, 0, 0, "never started")
         else:
             assert kind == ord("E"), "a report that no keeper sends"
@@ -250,9 +263,9 @@ class Program:
         except ValueError:
             return f"killed by signal {number}"
 
-    def _fail(self, why: str) -> None:
+    def _fail(self, why: JailError) -> None:
         if not self._started.done():
-            self._started.set_exception(JailError(why))
+            self._started.set_exception(why)
             self._started.exception()  # whoever waits gets it; nobody need
 
     def _end(self, status: int | None, number: int | None, cpu_us: int, memory_kb: int, why: str) -> None:
@@ -261,7 +274,7 @@ class Program:
             return
         self._loop.remove_reader(self._control.fileno())
         self._control.close()
-        self._fail("it was closed before it ran")
+        self._fail(JailError("it was closed before it ran"))
         out = self._out + sum(_unread(self._fds[name]) for name in ("stdout", "stderr") if name in self._fds)
         self._ended.set_result(Exit(status, number, cpu_us, memory_kb, self._in, out, why))
 
