@@ -68,7 +68,7 @@ import os, random, sys
 def f(data):
     numpy = sys.modules.get("numpy")
     drawn = numpy.random.random() if numpy else 0
-    return f"{random.random()} {drawn} {os.urandom(8)}"
+    return f"{random.random()} {drawn} {os.urandom(8).hex()}"
 """
 
     async def go() -> list[Outcome]:

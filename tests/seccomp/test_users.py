@@ -88,7 +88,7 @@ def test_key_parts_as_an_ordinary_user() -> None:
     with open_folder() as folder:
         shutil.copytree(Path(seccomp.__file__).parent, folder / "seccomp")
         compile_static(PROGRAM, folder / "program")
-        done = run_as_ordinary_user([python, "-I", "-X", "dev", "-c", SCRIPT, str(folder)])
+        done = run_as_ordinary_user([python, "-I", "-W", "error", "-c", SCRIPT, str(folder)])
     assert (done.returncode, done.stderr) == (0, b"")
     said = json.loads(done.stdout)
     if said["A"][0] == "B":
