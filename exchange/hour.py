@@ -80,28 +80,23 @@ def advance(d: Decision, target_us: int) -> None:
 def _settle_instant(d: Decision, instant: int) -> None:
     """Everything due now, class by class; then one matching for all of it (R14)."""
     state = d.state
-    ending: list[int] = []
-    while state.dues and state.dues[0][0] == instant:
-        _, what, number = state.dues.pop(0)
-        if what == CONFIRM:
-            contract = state.contracts.get(number)
-            if contract and not contract.started and contract.confirm_by_us == instant:
-                break_contract(d, contract, "not started")
-        elif what == EXPIRE:
-            order = state.orders.get(number)
-            if order and order.size:
-                d.emit(r.OrderClosed(number, order.account, "expired"))
-        else:
-            assert what == HOUR, what
-            contract = state.contracts.get(number)
-            if contract and contract.until_us == instant:
-                ending.append(number)
+    entries = list(state.dues.irange((instant, CONFIRM, 0), (instant, HOUR, state.last_contract)))
+    assert entries
     due: Due = defaultdict(deque)
-    for number in ending:
-        contract = state.contracts[number]
-        fee = contract.price * d.terms.fee_ppm // PPM
-        d.emit(r.HourCharged(number, contract.hour, contract.buyer, contract.seller, contract.price, fee))
-        due[contract.bid, contract.ask].append(number)
+    for entry in entries:
+        if entry not in state.dues:
+            continue  # ended by what stood before it
+        _, what, number = entry
+        if what == CONFIRM:
+            break_contract(d, state.contracts[number], "not started")
+        elif what == EXPIRE:
+            d.emit(r.OrderClosed(number, state.orders[number].account, "expired"))
+        else:
+            contract = state.contracts[number]
+            fee = contract.price * d.terms.fee_ppm // PPM
+            d.emit(r.HourCharged(number, contract.hour, contract.buyer, contract.seller, contract.price, fee))
+            due[contract.bid, contract.ask].append(number)
+        assert entry not in state.dues, entry
     match(d, due=due)
     for number in sorted(number for contracts in due.values() for number in contracts):
         contract = state.contracts[number]

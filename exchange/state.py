@@ -22,8 +22,8 @@ DAY_HOURS = 24  # votes are taken for so many hours after the charge (R26)
 class State:
     """Everything that deciding needs. `twin` takes the plain-Python book.
 
-    `dues` is (instant, class, number) of contracts to confirm, orders to expire, hours to end; entries of
-    what has ended meanwhile are passed over. Reading is free to all; only `fold` changes anything.
+    `dues` is (instant, class, number) of contracts to confirm, orders to expire, hours to end; what ends
+    before takes its entry with it. Reading is free to all; only `fold` changes anything.
     """
 
     def __init__(self, twin: bool = False) -> None:
@@ -335,6 +335,7 @@ class State:
 
     def _on_order_closed(self, event: r.OrderClosed) -> None:
         order = self.orders[event.order]
+        self.dues.discard((order.expires_us, EXPIRE, order.number))
         self._resize(order, 0)
         self._forget_if_done(order)
 
@@ -372,6 +373,8 @@ class State:
         contract = self.contracts[event.contract]
         assert not contract.settled and contract.hour == event.hour and contract.price == event.amount, event
         contract.settled = True
+        self.dues.remove((contract.until_us, HOUR, contract.number))
+        self.dues.discard((contract.confirm_by_us, CONFIRM, contract.number))
         self._move(event)
         self.digest.touch(("contract", contract.number))
         for number in (contract.bid, contract.ask):
@@ -411,6 +414,7 @@ class State:
     def _on_program_started(self, event: r.ProgramStarted) -> None:
         contract = self.contracts[event.contract]
         contract.started = True
+        self.dues.discard((contract.confirm_by_us, CONFIRM, contract.number))
         self.digest.touch(("contract", contract.number))
 
     # -- answers

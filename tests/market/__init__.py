@@ -1,0 +1,1 @@
+"""The rulebook, rule by rule, on the market itself: no servers."""

@@ -1,0 +1,172 @@
+"""The audit can fail: each way in which a log may be falsified is found, and its place is named."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+
+import pytest
+
+from events.commit import Commit, decode, encode, parts
+from events.log import Stored
+from events.records import Deposited, HourCharged
+from events.subjects import COMMIT
+from events.wire import sha256
+from exchange.audit import AuditResult, audit
+from tests.market.history import History
+
+
+class LogInMemory:
+    """A log as lists."""
+
+    def __init__(self, requests: list[Stored], commits: list[bytes]) -> None:
+        self.intake = requests
+        messages = [part for body in commits for part in parts(body, 2000)]
+        self.messages = [Stored(n, 0, COMMIT, data) for n, data in enumerate(messages, 1)]
+
+    async def ends(self) -> tuple[int, int]:
+        return self.intake[-1].sequence, len(self.messages)
+
+    async def requests(self, last: int) -> AsyncIterator[Stored]:
+        for stored in self.intake:
+            yield stored
+
+    async def journal(self, last: int) -> AsyncIterator[Stored]:
+        for stored in self.messages:
+            yield stored
+
+
+@pytest.fixture(scope="module")
+def history() -> History:
+    runs = (History(seed).run(200) for seed in range(50))
+    history = next(run for run in runs if any(isinstance(event, HourCharged) for _, event in run.events))
+    history.ask("operator", "deposit", account=history.public("t1"), amount=5, reference="last")
+    return history
+
+
+@pytest.fixture(scope="module")
+def bodies(history: History) -> list[bytes]:
+    return [body for body, _ in history.batched([4])]
+
+
+def run(requests: list[Stored], commits: list[bytes]) -> AuditResult:
+    return asyncio.run(audit(LogInMemory(requests, commits)))
+
+
+def rechained(bodies: list[bytes], index: int, change: Callable[[Commit], Commit]) -> list[bytes]:
+    """The commits with one changed, and every hash after it made to fit again."""
+    result = bodies[:index]
+    previous = sha256(bodies[index - 1])
+    for number, body in enumerate(bodies[index:]):
+        commit = replace(decode(body), previous=previous)
+        body = encode(change(commit) if number == 0 else commit)
+        previous = sha256(body)
+        result.append(body)
+    return result
+
+
+def with_event(bodies: list[bytes], kind: type) -> int:
+    return next(
+        n for n, body in enumerate(bodies) if n and any(type(e) is kind for _, e in decode(body).events)
+    )
+
+
+def test_an_honest_log_agrees(history: History, bodies: list[bytes]) -> None:
+    result = run(history.requests, bodies)
+    assert result.ok and result.first_disagreement is None, result
+    assert (result.requests, result.commits) == (len(history.requests), len(bodies))
+    assert result.events == len(history.events)
+    assert result.digest == history.state.digest.take()
+
+
+def test_requests_not_answered_yet_are_counted(history: History, bodies: list[bytes]) -> None:
+    result = run(history.requests, bodies[:-1])
+    assert result.ok and result.unanswered > 0
+
+
+@pytest.mark.parametrize("rechain", [False, True])
+def test_an_edited_event_is_named(history: History, bodies: list[bytes], rechain: bool) -> None:
+    index = with_event(bodies, HourCharged)
+
+    def edit(commit: Commit) -> Commit:
+        events = tuple(
+            (s, replace(e, amount=e.amount + 1) if isinstance(e, HourCharged) else e)
+            for s, e in commit.events
+        )
+        return replace(commit, events=events)
+
+    if rechain:
+        forged = rechained(bodies, index, edit)
+    else:
+        forged = [*bodies[:index], encode(edit(decode(bodies[index]))), *bodies[index + 1 :]]
+    result = run(history.requests, forged)
+    assert not result.ok and result.first_disagreement is not None
+    assert result.first_disagreement["stream"] == "JOURNAL"
+    assert (
+        "hour_charged" in result.first_disagreement["what"] and "amount" in result.first_disagreement["what"]
+    )
+    assert result.commits == index, "everything before it was found good"
+
+
+def test_a_removed_event_is_named(history: History, bodies: list[bytes]) -> None:
+    index = with_event(bodies, Deposited)
+    forged = rechained(
+        bodies,
+        index,
+        lambda c: replace(c, events=tuple(p for p in c.events if not isinstance(p[1], Deposited))),
+    )
+    result = run(history.requests, forged)
+    assert not result.ok and result.first_disagreement is not None
+    assert "deposited" in result.first_disagreement["what"] and result.commits == index
+
+
+def test_an_inserted_event_is_named(history: History, bodies: list[bytes]) -> None:
+    extra = Deposited(history.public("t0"), 10**9, "out of nowhere")
+    for sequence_of in (lambda c: c.last, lambda c: c.last + 1):
+        forged = rechained(
+            bodies,
+            5,
+            lambda c, at=sequence_of: replace(c, events=(*c.events, (at(c), extra))),  # type: ignore[misc]
+        )
+        result = run(history.requests, forged)
+        assert not result.ok and result.first_disagreement is not None
+        assert result.first_disagreement["stream"] == "JOURNAL" and result.commits == 5
+
+
+def test_a_removed_reordered_or_repeated_commit_is_named(history: History, bodies: list[bytes]) -> None:
+    for forged in (
+        [*bodies[:7], *bodies[8:]],
+        [*bodies[:7], bodies[8], bodies[7], *bodies[9:]],
+        [*bodies[:8], bodies[7], *bodies[8:]],
+        rechained(bodies[:7] + bodies[8:], 7, lambda c: c),
+    ):
+        result = run(history.requests, forged)
+        assert not result.ok and result.commits in (7, 8), result
+
+
+def test_a_changed_dropped_or_inserted_request_is_named(history: History, bodies: list[bytes]) -> None:
+    requests = history.requests
+    index = next(n for n, s in enumerate(requests) if n > 20 and s.subject.endswith(".deposit"))
+    at = requests[index].sequence
+    altered = requests[index]._replace(data=requests[index].data.replace(b'"amount":', b'"amount":1'))
+    later = requests[index]._replace(time_ns=requests[index].time_ns + 1)
+    for changed, names in ((altered, at), (later, None)):
+        result = run([*requests[:index], changed, *requests[index + 1 :]], bodies)
+        assert not result.ok and result.first_disagreement is not None
+        assert result.first_disagreement["stream"] == "INTAKE"
+        assert names is None or result.first_disagreement["sequence"] == names
+    dropped = run([*requests[:index], *requests[index + 1 :]], bodies)
+    assert dropped.first_disagreement == {
+        "stream": "INTAKE", "sequence": at, "what": "this request is missing",
+    }  # fmt: skip
+    moved = [s._replace(sequence=s.sequence + 1) for s in requests[index:]]
+    inserted = run([*requests[:index], requests[index - 1]._replace(sequence=at), *moved], bodies)
+    assert not inserted.ok
+
+
+def test_a_truncated_or_broken_journal_is_named(history: History, bodies: list[bytes]) -> None:
+    for body in (b"", b"{}", bodies[9][:-2], bodies[9].replace(b'"commit"', b'"commjt"'), b" " + bodies[9]):
+        result = run(history.requests, [*bodies[:9], body, *bodies[10:]])
+        assert not result.ok and result.commits == 9, body[:40]
+    wrong = rechained(bodies, 9, lambda c: replace(c, digest="0" * 32))
+    result = run(history.requests, wrong)
+    assert result.first_disagreement is not None and "digest" in result.first_disagreement["what"]
