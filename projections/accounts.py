@@ -55,7 +55,7 @@ LINES = Table(
     Column("held", Integer, nullable=False),
     Column("free_after", Integer, nullable=False),
     Column("held_after", Integer, nullable=False),
-    Index("statement_by_commit", "account", "commit"),
+    Index("statement_by_commit", "account", "commit", "line"),
 )
 
 LINE = ("line", "commit", "now_us", "event", "contract", "hour", "counterparty", "text", "free", "held")
@@ -197,31 +197,29 @@ def accounts_open(connection: Connection) -> int:
     return int(connection.execute(counted).scalar_one())
 
 
+def line_at(connection: Connection, account: str, commit: int) -> int:
+    """The account's last line as of a commit; 0 if there is none."""
+    wanted = select(func.max(LINES.c.line)).where(LINES.c.account == account, LINES.c.commit <= commit)
+    wanted = wanted.group_by(LINES.c.commit).order_by(LINES.c.commit.desc()).limit(1)
+    return int(connection.execute(wanted).scalar() or 0)
+
+
 def statement_lines(
-    connection: Connection,
-    account: str,
-    *,
-    since: int = 0,
-    until: int | None = None,
-    after: int = 0,
-    most: int,
+    connection: Connection, account: str, after: int, last: int, most: int
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line, row) of commits since < commit <= until, lines > `after`, in order; `most` + 1 of them.
+    """(line, row) of the lines after < line <= last, in order; `most` + 1 of them.
 
     Rows have `free_after` and `held_after` besides what a statement shows.
     """
-    wanted = select(LINES).where(LINES.c.account == account, LINES.c.commit > since, LINES.c.line > after)
-    if until is not None:
-        wanted = wanted.where(LINES.c.commit <= until)
+    wanted = select(LINES).where(LINES.c.account == account, LINES.c.line > after, LINES.c.line <= last)
     for row in rows(connection, wanted.order_by(LINES.c.line).limit(most + 1)):
         yield row["line"], row
 
 
-def balance_before(connection: Connection, account: str, since: int, after: int) -> tuple[int, int]:
-    """(free, held) as of commit `since` or line `after`, whichever is later."""
-    earlier = LINES.c.account == account, (LINES.c.commit <= since) | (LINES.c.line <= after)
-    wanted = select(LINES.c.free_after, LINES.c.held_after).where(*earlier)
-    row = connection.execute(wanted.order_by(LINES.c.line.desc()).limit(1)).one_or_none()
+def balance_after(connection: Connection, account: str, line: int) -> tuple[int, int]:
+    """(free, held) after a line; line 0 is before the first."""
+    wanted = select(LINES.c.free_after, LINES.c.held_after)
+    row = connection.execute(wanted.where(LINES.c.account == account, LINES.c.line == line)).one_or_none()
     return (0, 0) if row is None else (row.free_after, row.held_after)
 
 

@@ -47,7 +47,8 @@ CONTRACTS = Table(
     Column("paid", Integer, nullable=False),
     Index("contracts_by_buyer", "buyer", "contract"),
     Index("contracts_by_seller", "seller", "contract"),
-    Index("contracts_running", "contract", sqlite_where=text("ended = ''")),
+    Index("contracts_running_by_buyer", "buyer", "contract", sqlite_where=text("ended = ''")),
+    Index("contracts_running_by_seller", "seller", "contract", sqlite_where=text("ended = ''")),
 )
 
 _ONE = CONTRACTS.update().where(CONTRACTS.c.contract == bindparam("key"))

@@ -53,6 +53,7 @@ ORDERS = Table(
     Column("closed", Text, nullable=False),  # the reason, "" while it is open
     CheckConstraint("running >= 0", "contracts_end_once"),
     Index("orders_open", "side", "price", sqlite_where=text("closed = ''")),
+    Index("orders_open_by_account", "account", "closed", "order"),
     Index("orders_by_account", "account", "order"),
 )
 

@@ -114,15 +114,13 @@ def _accounts(asked: Asked) -> Answer:
 
 
 def _statement(asked: Asked) -> Answer:
-    since, until = asked.arguments["since"], asked.arguments["until"]
-    after, most = asked.arguments["after"], asked.arguments["most"]
+    since, until, after, most = (asked.arguments[name] for name in ("since", "until", "after", "most"))
     if until < since:
         raise QueryError(f"until: {until} is before since, {since}")
-    lines = accounts.statement_lines(
-        asked.connection, asked.account, since=since, until=until, after=after, most=most
-    )
-    rows, more = page(lines, most)
-    before = accounts.balance_before(asked.connection, asked.account, since, after)
+    begin, last = (accounts.line_at(asked.connection, asked.account, commit) for commit in (since, until))
+    begin = max(begin, min(after, last))
+    rows, more = page(accounts.statement_lines(asked.connection, asked.account, begin, last, most), most)
+    before = accounts.balance_after(asked.connection, asked.account, begin)
     return Answer(accounts.statement(asked.connection, asked.account, rows, before), more)
 
 

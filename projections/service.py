@@ -126,7 +126,10 @@ class Service:
         while True:
             try:
                 for subject, data in messages:
-                    await self._nc.publish(subject, data)
+                    if len(data) <= self._nc.max_payload:
+                        await self._nc.publish(subject, data)
+                    else:  # one event; who misses it sees a gap, and may not be told another way
+                        print(f"{subject}: {len(data)} bytes are more than the server takes", file=sys.stderr)
                 await self._nc.flush(timeout=5)
                 break
             except (nats.errors.Error, TimeoutError) as error:

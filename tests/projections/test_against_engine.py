@@ -16,7 +16,7 @@ from projections.replay import replay
 from projections.store import Store, digest, rebuild
 from tests.projections.history import OPERATOR, TRADERS, Market
 
-STEPS = 700
+STEPS = 500
 
 
 def compare(connection: Connection, state: State) -> None:
@@ -72,7 +72,7 @@ def ask(store: Store, account: str, what: str, **arguments: Any) -> Any:
 
 def test_projections_say_what_the_engine_knows() -> None:
     seen: Counter[str] = Counter()
-    for seed in range(6):
+    for seed in range(4):
         seen += follow(Market(seed))
     assert seen.keys() == r.EVENTS.keys(), r.EVENTS.keys() - seen.keys()
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Coroutine, Iterator, Sequence
@@ -251,6 +252,28 @@ def test_killed_at_any_point_it_goes_on(service: Projections) -> None:
     with Store(service.store) as store, rebuild(log) as fresh:
         assert digest(store) == digest(fresh)
         assert store.progress().commit == len(log)
+
+
+def test_a_query_that_fails_ends_nothing(service: Projections) -> None:
+    async def test() -> None:
+        buyer = await Client.connect(service.server, BUYER, name="buyer")
+        try:
+            await journal(buyer.nc, LOG[:4])
+            service.start()
+            await until(buyer.nc, 4)
+            with sqlite3.connect(service.store) as spoiler:
+                spoiler.execute("DROP TABLE machines")
+            spoiler.close()
+            with pytest.raises(QueryError, match="the query service failed; its log says why"):
+                await buyer.query("machines")
+            assert (await buyer.query("account"))["result"]["name"] == "buyer"
+        finally:
+            await buyer.close()
+
+    run(test())
+    status, errors = service.end()
+    assert status == 0
+    assert "no such table: machines" in errors
 
 
 @pytest.mark.parametrize("known", [0, 5], ids=["position unknown", "position known"])
