@@ -73,7 +73,7 @@ class Link:
         self._sizes: deque[int] = deque()  # of frames from _peer_took to _next
         self._outstanding = 0  # their sum
         self._blocked = 0  # callers of send that wait for the window
-        self._room, self._drained = asyncio.Event(), asyncio.Event()
+        self._room, self._drained, self._over = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._drained.set()
         # Resending: frames from _again to _lost_until, at most _burst beyond what is acknowledged.
         self._again = self._lost_until = 0
@@ -149,6 +149,11 @@ class Link:
         if self._acked < self._next:
             raise LinkClosedError(self.closed)
 
+    async def ended(self) -> str:
+        """Wait until the link is closed or replaced; returns why."""
+        await self._over.wait()
+        return self.closed
+
     async def close(self) -> None:
         """Close the link, after what was sent has arrived, or 5 s. The peer's receive gives None at last."""
         if not self.closed and self.is_open:
@@ -170,7 +175,7 @@ class Link:
             self._ready.clear()
         if tell:
             self._last = Packet(tell, self.incarnation, self._seen, self._expected, self._taken)
-        for event in (self._room, self._drained, self._readable, self._wake):
+        for event in (self._room, self._drained, self._readable, self._wake, self._over):
             event.set()
         self._ended(self)
 

@@ -1,0 +1,5 @@
+"""`python -m seller_node`."""
+
+from seller_node.main import main
+
+main()

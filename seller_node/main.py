@@ -1,0 +1,302 @@
+"""The command `seller_node`: run, check, status, statement, stop."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import nats.errors
+import typer
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+import seccomp
+from events import cli
+from events.cli import Creds, Json, Server, credits, parse_credits
+from events.client import BadRequestError, Client, NoAnswerError, QueryError, RefusedError
+from events.keys import Key
+from events.log import NotAdmittedError, UnreachableError
+from seller_node.node import Node, Tally
+from seller_node.place import DEFAULT, Place, PlaceTakenError
+from seller_node.profile import BadOfferError, Profile, offer
+
+MARKET_ERRORS = (
+    BadOfferError,
+    BadRequestError,
+    NoAnswerError,
+    NotAdmittedError,
+    PlaceTakenError,
+    QueryError,
+    RefusedError,
+    UnreachableError,
+    nats.errors.Error,
+    seccomp.JailError,
+)
+NAME = "seller_node"
+app = cli.application("Sell this machine's CPU hours: programs of strangers run in a jail, paid by the hour.")
+
+
+class Level(StrEnum):
+    """The jail's levels that programs are run at."""
+
+    A = "A"
+    B = "B"
+
+
+State = Annotated[
+    Path, typer.Option("--state", metavar="DIR", help="Where this node keeps its lock; one node each.")
+]
+AtMost = Annotated[
+    Level, typer.Option("--at-most", help="Use the jail's layers up to this level: B leaves out namespaces.")
+]
+Name = Annotated[str, typer.Option("--name", metavar="MACHINE", help="The machine's name; else the host's.")]
+Cpus = Annotated[int | None, typer.Option("--cpus", metavar="N", min=1, help="How many CPUs; else all.")]
+Memory = Annotated[
+    int | None,
+    typer.Option("--memory", metavar="MIB", min=1, help="For all CPUs together; else 3/4 of what is free."),
+]
+MoreCpus = Annotated[
+    bool, typer.Option("--allow-more-cpus", hidden=True, help="Offer more CPUs than there are: a demonstration.")
+]
+
+
+@app.command()
+def run(
+    price: Annotated[
+        int,
+        typer.Option("--price", metavar="CREDITS", parser=parse_credits, help="The least for one CPU hour."),
+    ],
+    cpus: Cpus = None,
+    memory: Memory = None,
+    name: Name = "",
+    at_most: AtMost = Level.A,
+    allow_more_cpus: MoreCpus = False,
+    state: State = DEFAULT,
+    server: Server = "",
+    creds: Creds = None,
+    as_json: Json = False,
+) -> None:
+    """Offer this machine and run what is matched, until Ctrl-C.
+
+    The first Ctrl-C sells nothing more and waits for the running hours' end; the second leaves at once.
+    """
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    with cli.edge(as_json, *MARKET_ERRORS):
+        profile, report = _offer(at_most, name, cpus, memory, allow_more_cpus)
+        url, key = cli.resolve_server(server), cli.resolve_creds(creds)
+        place = Place(state.expanduser())
+        place.hold({"machine": profile.machine, "account": key.public, "server": url})
+        if allow_more_cpus:
+            _say("a DEMONSTRATION: this node may offer more CPUs than this machine has (against R24)", as_json)
+        began = time.monotonic()
+        try:
+            tally, interrupted = uvloop.run(_run(url, key, profile, price, report, as_json))
+        finally:
+            place.release()
+        _sum_up(tally, time.monotonic() - began, as_json)
+    if interrupted:
+        raise typer.Exit(130)
+
+
+def _offer(
+    at_most: Level, name: str, cpus: int | None, memory: int | None, more_cpus: bool
+) -> tuple[Profile, seccomp.Report]:
+    """What this machine would offer. Raises BadOfferError, JailError if it must not run anything."""
+    report = seccomp.probe(at_most=at_most)
+    if report.missing():
+        raise seccomp.JailError(f"this machine cannot hold a stranger's program: {report.missing()}")
+    tags = [runtime.tag for runtime in seccomp.runtimes(report)]
+    profile = offer(
+        machine=name, cpus=cpus, memory=memory, more_cpus=more_cpus, level=report.level, tags=tags
+    )
+    return profile, report
+
+
+async def _run(
+    url: str, key: Key, profile: Profile, price: int, report: seccomp.Report, as_json: bool
+) -> tuple[Tally, bool]:
+    """The node's life; returns what it did, and whether Ctrl-C ended it."""
+
+    def say(text: str) -> None:
+        _say(text, as_json)
+
+    runtimes = {runtime.tag: runtime for runtime in seccomp.runtimes(report)}
+    async with contextlib.AsyncExitStack() as ours:
+        for runtime in runtimes.values():
+            ours.push_async_callback(runtime.close)
+        client = await ours.enter_async_context(await Client.connect(url, key, name=NAME))
+        node = Node(client, profile, price, runtimes, say)
+        interrupts = 0
+
+        def interrupted() -> None:
+            nonlocal interrupts
+            interrupts += 1
+            if interrupts == 1:
+                say(_farewell(node))
+                node.stop()
+            else:
+                say(f"leaving now: {node.cost_of_leaving()}")
+                node.leave()
+
+        def stop() -> None:
+            say(_farewell(node))
+            node.stop()
+
+        def leave() -> None:
+            say(f"told to leave now: {node.cost_of_leaving()}")
+            node.leave()
+
+        loop = asyncio.get_running_loop()
+        for number, act in ((signal.SIGINT, interrupted), (signal.SIGTERM, leave), (signal.SIGUSR1, stop)):
+            loop.add_signal_handler(number, act)
+        await node.run()
+    return node.tally, interrupts > 0
+
+
+def _farewell(node: Node) -> str:
+    if not node.contracts:
+        return "stopping: nothing runs"
+    return (
+        f"stopping when {len(node.contracts)} contracts have ended, in {node.longest():.0f} s of market time "
+        f"at the latest; Ctrl-C (again) leaves now: {node.cost_of_leaving()}"
+    )
+
+
+def _say(text: str, as_json: bool) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr if as_json else sys.stdout, flush=True)
+
+
+def _sum_up(tally: Tally, seconds: float, as_json: bool) -> None:
+    if as_json:
+        cli.show({"seconds": round(seconds, 3), **asdict(tally)})
+        return
+    _say(
+        f"ended after {seconds:.0f} s: {tally.contracts} contracts, {tally.hours} hours charged "
+        f"({tally.lost_hours} not paid), {credits(tally.earned)} earned; {tally.runs} runs, "
+        f"{tally.cpu_us / 1e6:.1f} s of CPU",
+        False,
+    )
+
+
+@app.command()
+def check(
+    cpus: Cpus = None,
+    memory: Memory = None,
+    name: Name = "",
+    at_most: AtMost = Level.A,
+    as_json: Json = False,
+) -> None:
+    """Say which layers of the jail work here and why others do not, and what would be offered.
+
+    Exit status 1 if `run` would refuse.
+    """
+    report = seccomp.probe(at_most=at_most)
+    try:
+        profile, refusal = _offer(at_most, name, cpus, memory, False)[0], ""
+    except (BadOfferError, seccomp.JailError) as error:
+        profile, refusal = None, str(error)
+    tags = [runtime.tag for runtime in seccomp.runtimes(report)]
+    if as_json:
+        layers = [{"name": layer.name, "works": layer.works, "why": layer.why} for layer in report.layers]
+        offered = profile and profile.body()
+        about = {"level": report.level, "layers": layers, "runtimes": tags, "offer": offered}
+        cli.show(about | {"refusal": refusal})
+    else:
+        console = Console(highlight=False)
+        table = Table("layer", "works", "what it does, or why not", box=None)
+        for layer in report.layers:
+            table.add_row(layer.name, "yes" if layer.works else "no", layer.why)
+        console.print(table)
+        console.print(f"level: {report.level or 'none'}; runtimes: {', '.join(tags) or 'none'}", markup=False)
+        if profile:
+            console.print(
+                f"would offer: machine {profile.machine}, {profile.cpus} CPUs, {profile.memory_mb} MiB each",
+                markup=False,
+            )
+        else:
+            console.print(f"run would refuse: {refusal}", markup=False, soft_wrap=True)
+    if refusal:
+        raise typer.Exit(1)
+
+
+@app.command()
+def status(
+    state: State = DEFAULT, server: Server = "", creds: Creds = None, as_json: Json = False
+) -> None:
+    """Say whether the node runs here, and what the market knows of this account's machines."""
+    with cli.edge(as_json, *MARKET_ERRORS):
+        found = uvloop.run(_asked(server, creds, "machines", "orders", "contracts", "account"))
+        node = Place(state.expanduser()).holder()
+        key, machines, orders, contracts, account = found
+        machines = [machine for machine in machines if machine["account"] == key]
+        asks = [order for order in orders if order["side"] == "ask"]
+        sold = [contract for contract in contracts if contract["seller"] == key]
+        if as_json:
+            about = {"node": node, "account": account, "machines": machines, "asks": asks, "contracts": sold}
+            cli.show(about)
+            return
+        print(f"node: machine {node['machine']}, pid {node['pid']}" if node else "node: none runs here")
+        print(f"account: {account['name']}, {credits(account['free'])} credits free")
+        for machine in machines:
+            ready = "ready" if machine["ready"] else "not heard"
+            print(f"machine {machine['machine']}: {machine['cpus']} CPUs, {ready}")
+        for ask in asks:
+            sizes = f"{ask['running']} of {ask['size']} CPUs run"
+            print(f"ask {ask['order']}: machine {ask['machine']}, {credits(ask['price'])} an hour, {sizes}")
+        for contract in sold:
+            paid = f"hour {contract['hour']}, {credits(contract['paid'])} paid so far"
+            print(f"contract {contract['contract']}: machine {contract['machine']}, {paid}")
+
+
+@app.command()
+def statement(server: Server = "", creds: Creds = None, as_json: Json = False) -> None:
+    """Print the account's statement: opening balance, every line, closing balance (R2)."""
+    with cli.edge(as_json, *MARKET_ERRORS):
+        _, found = uvloop.run(_asked(server, creds, "statement"))
+        if as_json:
+            cli.show(found)
+            return
+        table = Table("commit", "event", "contract", "hour", "free", "held", box=None)
+        for line in found["lines"]:
+            words = [str(line[name] or "") for name in ("commit", "event", "contract", "hour")]
+            table.add_row(*words, credits(line["free"]), credits(line["held"]))
+        for what in ("opening", "closing"):
+            print(f"{what}: {credits(found[what]['free'])} free, {credits(found[what]['held'])} held")
+            if what == "opening":
+                Console(highlight=False).print(table)
+
+
+@app.command()
+def stop(state: State = DEFAULT, as_json: Json = False) -> None:
+    """Tell the node that runs here to sell nothing more, and to end when the running hours have ended."""
+    node = Place(state.expanduser()).holder()
+    if node is None:
+        cli.fail(f"no seller_node runs with the state {state}", as_json)
+    try:
+        os.kill(node["pid"], signal.SIGUSR1)
+    except ProcessLookupError:
+        cli.fail(f"the seller_node with the state {state} has just ended", as_json)
+    if as_json:
+        cli.show({"stopping": node})
+    else:
+        print(f"machine {node['machine']} (pid {node['pid']}) ends when its running hours have ended")
+
+
+async def _asked(server: str, creds: Path | None, *queries: str) -> list[Any]:
+    """The account's key, and the answers to queries."""
+    key = cli.resolve_creds(creds)
+    async with await Client.connect(cli.resolve_server(server), key, name=NAME) as client:
+        return [key.public, *[(await client.query(what))["result"] for what in queries]]
+
+
+def main() -> None:
+    """The entry point."""
+    app()

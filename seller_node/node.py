@@ -1,0 +1,399 @@
+"""The node: its machine's presence, its ask, and what its feed tells it to do."""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from events.cli import credits
+from events.client import BadRequestError, Client, FeedMessage, NoAnswerError, QueryError, RefusedError
+from links.endpoint import Endpoint
+from seccomp import Exit, Runtime
+from seller_node.contract import Contract
+from seller_node.profile import Profile, cpu_numbers
+from seller_node.run import Jails
+
+SILENCE_S = 600.0  # without the exchange, after which programs are stopped as in a freeze (R20)
+MOST_VOTES = 10_000  # that wait for an exchange that is away
+GOODBYE_S = 5.0  # for each request of a node that leaves
+
+log = logging.getLogger("seller_node")
+
+
+@dataclass
+class Tally:
+    """What this node has done, money in micro-credits, the seller's part after the fee (R4)."""
+
+    contracts: int = 0
+    hours: int = 0
+    earned: int = 0
+    lost_hours: int = 0
+    runs: int = 0
+    cpu_us: int = 0
+
+
+class Node:
+    """One machine in the market. `run` is its whole life.
+
+    `price` is in micro-credits per CPU hour. `say` takes the lines of the live log.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        profile: Profile,
+        price: int,
+        runtimes: Mapping[str, Runtime],
+        say: Callable[[str], None],
+    ) -> None:
+        self.tally = Tally()
+        self.contracts: dict[int, Contract] = {}
+        self._client, self._profile, self._price, self._say = client, profile, price, say
+        self._jails = Jails(runtimes, profile.memory_mb, ran=self._on_exit)
+        self._jails.thawed.set()
+        self._endpoint = Endpoint(client)
+        self._endpoint.allow = self._allows
+        self._cpus = cpu_numbers()
+        self._hour_us = self._lost_after_us = 0
+        self._ask = 0
+        self._is_stated = False
+        self._asks: set[int] = set()  # of this machine, as far as the feed has told
+        self._stopping = False
+        self._frozen, self._silent = "", False
+        self._votes: asyncio.Queue[tuple[int, int, bool]] = asyncio.Queue(MOST_VOTES)
+        self._errands: set[asyncio.Task[None]] = set()
+        self._over = asyncio.Event()
+
+    async def run(self) -> None:
+        """Offer the machine and serve what is matched, until `stop` has come to its end, or `leave`.
+
+        Raises RefusedError, NoAnswerError, QueryError where the market does not take the offer.
+        """
+        terms = (await self._client.query("status"))["result"]["terms"]
+        self._hour_us, self._lost_after_us = terms["hour_us"], terms["lost_after_us"]
+        await self._endpoint.start()
+        try:
+            await first_to_end(self._be_present(), self._serve(), self._over.wait())
+        finally:
+            for task in self._errands:
+                task.cancel()
+            await asyncio.gather(*self._errands, return_exceptions=True)
+            await self._withdraw()
+
+    def stop(self) -> None:
+        """Sell nothing new; end when what runs has ended, at the hour's end at the latest."""
+        if not self._stopping:
+            self._stopping = True
+            if self._ask:
+                self._errand(self._close_ask())
+            else:
+                self.leave()
+
+    def leave(self) -> None:
+        """End now: contracts break, and their hours are not paid (R16)."""
+        self._over.set()
+
+    def cost_of_leaving(self) -> str:
+        """What `leave` costs now, for a person."""
+        if not self.contracts:
+            return "nothing runs"
+        pay = sum(contract.price for contract in self.contracts.values())
+        return (
+            f"{len(self.contracts)} contracts break: their hours ({credits(pay)} credits) are not paid, and "
+            "each is an erratic vote (R16)"
+        )
+
+    def longest(self) -> float:
+        """Seconds of market time until the last of the running hours ends."""
+        now = (self._client.pulse or {}).get("now", 0)
+        ends = [contract.until_us - now for contract in self.contracts.values()]
+        return min(max([0, *ends]), self._hour_us) / 1e6
+
+    # -- beginning and end
+
+    async def _serve(self) -> None:
+        await self._state_machine()
+        since, market = await self._take_up()
+        await first_to_end(self._follow(since, market), self._accept(), self._vote(), self._sell())
+
+    async def _sell(self) -> None:
+        await self._place_ask()
+        await self._over.wait()
+
+    async def _state_machine(self) -> None:
+        """Say what the machine has; an ask of an earlier run that is too large for it is made smaller."""
+        profile = self._profile
+        asks = await self._own_asks()
+        for spare in asks[1:]:
+            await self._client.request("amend", order=spare["order"], size=0)
+        if asks:
+            self._ask = asks[0]["order"]
+            self._asks.add(self._ask)
+            if asks[0]["size"] > profile.cpus:
+                await self._client.request("amend", order=self._ask, size=profile.cpus)
+        await self._client.request("machine", **profile.body())
+        self._is_stated = True
+
+    async def _own_asks(self) -> list[dict[str, Any]]:
+        """The open asks of this machine, the oldest first."""
+        found = (await self._client.query("orders"))["result"]
+        asks = [o for o in found if o["side"] == "ask" and o["machine"] == self._profile.machine]
+        return sorted(asks, key=lambda order: int(order["order"]))
+
+    async def _place_ask(self) -> None:
+        profile = self._profile
+        terms = {"price": self._price, "size": profile.cpus}
+        if self._ask:
+            try:
+                await self._client.request("amend", order=self._ask, **terms)
+            except RefusedError as error:
+                if error.code != "R9/order/unknown":
+                    raise
+                self._ask = 0
+        if not self._ask:
+            self._ask = (await self._client.request("ask", machine=profile.machine, **terms)).order
+            self._asks.add(self._ask)
+        self._say(
+            f"machine {profile.machine}: {profile.cpus} CPUs at {credits(self._price)} credits an hour, "
+            f"{profile.memory_mb} MiB each, jail {profile.jail} (ask {self._ask})"
+        )
+
+    async def _take_up(self) -> tuple[int, int]:
+        """Contracts that already run on this machine; returns the feeds' numbers as of then."""
+        answer = await self._client.query("contracts")
+        status = (await self._client.query("status"))["result"]
+        for found in answer["result"]:
+            if found["seller"] == self._client.account and found["machine"] == self._profile.machine:
+                self._begin(found, started=found["started"])
+        if self.contracts:
+            self._say(f"taking up {len(self.contracts)} contracts; their buyers send their programs again")
+        self._frozen = status["frozen"]
+        if self._frozen:
+            self._say(f"the market is frozen: {self._frozen}")
+        self._freeze_or_not()
+        return answer["feed"], answer["market"]
+
+    async def _close_ask(self) -> None:
+        while not self._over.is_set():
+            try:
+                await self._client.request("amend", order=self._ask, size=0)
+            except RefusedError as error:
+                if error.code != "R9/order/unknown":
+                    raise
+                self._asks.discard(self._ask)
+            except NoAnswerError as error:
+                self._say(f"the ask is not cancelled yet: {error}")
+                continue
+            break
+        self._end_if_done()
+
+    def _end_if_done(self) -> None:
+        """The ask's end is heard on the feed, after every contract that it opened."""
+        if self._stopping and not self.contracts and self._ask and self._ask not in self._asks:
+            self._over.set()
+
+    async def _withdraw(self) -> None:
+        """End all that runs, then tell the market."""
+        ends = (contract.end("the seller left", at_once=True) for contract in self.contracts.values())
+        await asyncio.gather(*ends)
+        try:
+            if self._is_stated:
+                for order in await self._own_asks():
+                    await self._client.request("amend", order=order["order"], size=0, timeout=GOODBYE_S)
+                await self._client.request("leave", machine=self._profile.machine, timeout=GOODBYE_S)
+        except (RefusedError, QueryError) as error:
+            log.debug("leaving: %s", error)
+        except NoAnswerError:
+            self._say("the market did not hear the goodbye: it will find this machine silent")
+        await self._endpoint.close()
+
+    # -- what goes on all the time
+
+    async def _be_present(self) -> None:
+        """Heartbeats (R19); and a freeze of our own when the exchange is silent for too long (R20)."""
+        while True:
+            await self._client.heartbeat(self._profile.machine)
+            silent = time.monotonic() - self._client.heard > SILENCE_S
+            if silent != self._silent:
+                self._silent = silent
+                self._say(
+                    "no exchange for ten minutes: programs are stopped until it is heard (R20)"
+                    if silent
+                    else "the exchange is heard again"
+                )
+                self._freeze_or_not()
+            await asyncio.sleep(min(self._lost_after_us / 4e6, 5.0))
+
+    async def _accept(self) -> None:
+        while True:
+            link = await self._endpoint.accept()
+            contract = self.contracts.get(link.contract)
+            if contract and contract.buyer == link.peer:
+                contract.take(link)
+            else:
+                link.abort("the contract is over")
+
+    def _allows(self, number: int, peer: str) -> bool:
+        contract = self.contracts.get(number)
+        return contract is not None and contract.buyer == peer
+
+    async def _follow(self, since: int, market: int) -> None:
+        async for message in self._client.feed(since, market):
+            seen: Counter[str] = Counter()
+            earned = self.tally.earned
+            for event in message.events:
+                if self._on_event(event):
+                    seen[event["kind"]] += 1
+            self._tell(message, seen, self.tally.earned - earned)
+            self._end_if_done()
+
+    async def _vote(self) -> None:
+        """Votes one by one, for as long as it takes (R26)."""
+        while True:
+            number, hour, good = await self._votes.get()
+            while True:
+                try:
+                    await self._client.request("vote", contract=number, hour=hour, good=good)
+                except (RefusedError, BadRequestError) as error:
+                    log.debug("vote on hour %d of contract %d: %s", hour, number, error)
+                except NoAnswerError:
+                    continue
+                break
+
+    async def _confirm_started(self, number: int) -> None:
+        while number in self.contracts:
+            try:
+                await self._client.request("started", contract=number)
+            except RefusedError as error:
+                log.debug("started %d: %s", number, error)
+            except NoAnswerError:
+                continue
+            break
+
+    def _errand(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._errands.add(task)
+        task.add_done_callback(self._on_errand_done)
+
+    def _on_errand_done(self, task: asyncio.Task[None]) -> None:
+        self._errands.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("a fault of this node: %r", error, exc_info=error)
+
+    # -- events
+
+    def _on_event(self, event: dict[str, Any]) -> bool:
+        """Do what an event asks for; whether it was about this machine."""
+        kind = event["kind"]
+        if kind in ("frozen", "unfrozen"):
+            self._frozen = event["reason"] or kind if kind == "frozen" else ""
+            self._freeze_or_not()
+            return True
+        if kind in ("party_lost", "party_back"):
+            return bool(event["party"] == self._profile.machine and event["account"] == self._client.account)
+        if kind == "ask_placed" and event["machine"] == self._profile.machine:
+            self._asks.add(event["order"])
+            return False
+        if kind == "order_closed":
+            mine = event["order"] in self._asks
+            self._asks.discard(event["order"])
+            return mine and not self._stopping
+        if kind == "contract_opened":
+            return self._on_opened(event)
+        contract = self.contracts.get(event.get("contract", 0))
+        return contract is not None and self._on_contract(kind, event, contract)
+
+    def _on_opened(self, event: dict[str, Any]) -> bool:
+        mine = event["seller"] == self._client.account and event["machine"] == self._profile.machine
+        if mine and event["contract"] not in self.contracts:
+            self._begin(event)
+            self.tally.contracts += 1
+        return bool(mine)
+
+    def _on_contract(self, kind: str, event: dict[str, Any], contract: Contract) -> bool:
+        if kind == "contract_renewed":
+            contract.until_us = event["until_us"]
+        elif kind == "hour_charged":
+            self.tally.hours += 1
+            self.tally.earned += event["amount"] - event["fee"]
+            good = contract.next_hour()
+            if self._votes.full():
+                log.warning("the oldest vote is given up: %d wait for the exchange", MOST_VOTES)
+                self._votes.get_nowait()
+            self._votes.put_nowait((contract.number, event["hour"], good))
+        elif kind == "hold_returned":
+            self.tally.lost_hours += 1
+        elif kind == "contract_ended":
+            del self.contracts[contract.number]
+            self._errand(contract.end("the contract ended: " + event["reason"]))
+        else:
+            return False
+        return True
+
+    def _begin(self, about: dict[str, Any], *, started: bool = False) -> None:
+        """A contract gets the CPU that has the fewest."""
+        taken = Counter(contract.cpu for contract in self.contracts.values())
+        cpu = min(self._cpus, key=lambda number: (taken[number], number))
+        self.contracts[about["contract"]] = Contract(
+            about["contract"],
+            about["buyer"],
+            about["price"],
+            about["until_us"],
+            cpu,
+            self._jails,
+            lambda number: self._errand(self._confirm_started(number)),
+            started=started,
+        )
+
+    def _freeze_or_not(self) -> None:
+        if (self._frozen or self._silent) == (not self._jails.thawed.is_set()):
+            return
+        if self._frozen or self._silent:
+            self._jails.thawed.clear()
+        else:
+            self._jails.thawed.set()
+        for contract in self.contracts.values():
+            if self._jails.thawed.is_set():
+                contract.resume()
+            else:
+                contract.freeze()
+
+    def _on_exit(self, end: Exit) -> None:
+        self.tally.runs += 1
+        self.tally.cpu_us += end.cpu_us
+
+    def _tell(self, message: FeedMessage, seen: Counter[str], earned: int) -> None:
+        """One line a commit at most for each thing that happened."""
+        running = f"{len(self.contracts)} run"
+        lines = {
+            "party_back": "the market hears this machine: it is ready",
+            "party_lost": "the market does not hear this machine any more",
+            "contract_opened": f"opened {seen['contract_opened']} contracts; {running}",
+            "hour_charged": f"charged {seen['hour_charged']} hours: {credits(earned)} earned, "
+            f"{credits(self.tally.earned)} in all",
+            "contract_renewed": f"renewed {seen['contract_renewed']} contracts",
+            "hold_returned": f"{seen['hold_returned']} hours are not paid (R16)",
+            "contract_ended": f"ended {seen['contract_ended']} contracts; {running}",
+            "frozen": f"the market is frozen: {self._frozen}; programs stand still (R22)",
+            "unfrozen": "the market goes on",
+            "order_closed": f"the ask {self._ask} was closed: nothing new will be sold; stop and run again",
+        }
+        for kind, line in lines.items():
+            if seen[kind]:
+                self._say(line)
+
+
+async def first_to_end(*works: Coroutine[Any, Any, Any]) -> None:
+    """Run all until one ends or fails, then cancel the others. Raises what it raised."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

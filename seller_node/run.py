@@ -1,0 +1,263 @@
+"""One run: a program from START to EXIT, its streams between the jail and the link."""
+
+import asyncio
+import hashlib
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from events.wire import dumps, loads
+from links.frames import ERRORS, EXIT, MOST_PAYLOAD, OUTPUT, REFUSED, STARTED, Frame
+from links.link import Link, LinkClosedError
+from seccomp import Exit, InputClosedError, JailError, Limits, Program, Runtime
+
+MOST_PROGRAM = 64 * 1024 * 1024  # bytes of all programs of one link
+MOST_ARGUMENTS = 256
+MOST_INPUT = 1024 * 1024  # bytes that wait for the program to read them
+PIECE = 64  # bytes that a piece of input counts besides its own
+NICE = 10  # below the node itself, whose heartbeats must not wait for a stranger's program
+MOST_TEXT = 500  # characters of a reason
+
+log = logging.getLogger("seller_node")
+
+
+@dataclass
+class Jails:
+    """Where programs run: the runtimes that work here by tag, and the memory of one program in MiB.
+
+    `thawed` is clear while the market is frozen (R22). `ran` is told of every program's end.
+    """
+
+    runtimes: Mapping[str, Runtime]
+    memory_mb: int
+    thawed: asyncio.Event = field(default_factory=asyncio.Event)
+    ran: Callable[[Exit], None] = lambda _: None
+
+    def most_program(self) -> int:
+        """Bytes of all programs of one link: they and their copies in the jail take memory of the node."""
+        return min(MOST_PROGRAM, (self.memory_mb << 20) // 8)
+
+
+class BadStartError(Exception):
+    """A START that cannot be served; the text names the member."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What START says."""
+
+    runtime: str
+    arguments: list[str]
+    sha256: str
+    size: int
+
+
+def read_start(payload: bytes) -> Start:
+    """The START in a frame. Raises BadStartError."""
+    try:
+        wire = loads(payload)
+    except ValueError:
+        raise BadStartError("START: not a JSON object") from None
+    if not isinstance(wire, dict):
+        raise BadStartError("START: not a JSON object")
+    runtime, arguments = wire.get("runtime"), wire.get("arguments")
+    digest, size = wire.get("sha256"), wire.get("size")
+    if not isinstance(runtime, str) or len(runtime) > 40:
+        raise BadStartError("START: runtime must be a tag, as native/x86_64-linux")
+    if (
+        not isinstance(arguments, list)
+        or len(arguments) > MOST_ARGUMENTS
+        or not all(isinstance(argument, str) and "\0" not in argument for argument in arguments)
+    ):
+        raise BadStartError(f"START: arguments must be at most {MOST_ARGUMENTS} texts without zero bytes")
+    if not isinstance(digest, str) or len(digest) != 64:
+        raise BadStartError("START: sha256 must be the program's SHA-256 in hexadecimal")
+    if type(size) is not int or size < 0:
+        raise BadStartError("START: size must be the program's bytes")
+    return Start(runtime, arguments, digest, size)
+
+
+class Run:
+    """One run. Over its link it takes the program and input, and gives output, errors and exit.
+
+    `cpu` is the one that the contract has. `started` is called when the program runs. `over` is set once
+    EXIT or REFUSED was sent.
+    """
+
+    def __init__(
+        self, link: Link, number: int, start: Start, jails: Jails, cpu: int, started: Callable[[], None]
+    ) -> None:
+        self.number, self.start, self.over = number, start, False
+        self._link, self._jails, self._cpu, self._started = link, jails, cpu, started
+        self._pieces: list[bytes] = []
+        self._missing = start.size
+        self._digest = hashlib.sha256()
+        self._program: Program | None = None
+        self._killed = False
+        self._task: asyncio.Task[None] | None = None
+        self._input: deque[bytes | None] = deque()  # None: its end
+        self._waiting = 0  # bytes in it
+        self._news, self._room = asyncio.Event(), asyncio.Event()
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether bytes of the program are still to come."""
+        return self._missing > 0 and self._task is None and not self.over
+
+    def load(self, data: bytes) -> bytes | None:
+        """The program's next bytes; returns it when it is whole. Raises BadStartError if it is another."""
+        self._missing -= len(data)
+        if self._missing < 0:
+            raise BadStartError(f"program: more than the {self.start.size} bytes that START said")
+        self._pieces.append(data)
+        self._digest.update(data)
+        if self._missing:
+            return None
+        program = b"".join(self._pieces)
+        self._pieces.clear()
+        if self._digest.hexdigest() != self.start.sha256.lower():
+            raise BadStartError("program: its SHA-256 is not the one that START said")
+        return program
+
+    def begin(self, program: bytes) -> None:
+        """Run it."""
+        assert self._task is None
+        self._missing = 0
+        self._task = asyncio.create_task(self._go(program), name=f"run {self.number}")
+
+    async def write(self, data: bytes | None) -> None:
+        """Input for the program, or its end (None); waits while 1 MiB waits already."""
+        while self._waiting >= MOST_INPUT and not self.over:
+            self._room.clear()
+            await self._room.wait()
+        if not self.over:
+            self._input.append(data)
+            self._waiting += len(data or b"") + PIECE
+            self._news.set()
+
+    async def refuse(self, why: str) -> None:
+        """It will not run. Raises LinkClosedError."""
+        self._end()
+        await self._link.send(Frame(REFUSED, self.number, dumps({"why": one_line(why)})))
+
+    def kill(self) -> None:
+        """End the program, at its start if need be. EXIT follows."""
+        self._killed = True
+        if self._program:
+            self._program.kill()
+
+    def freeze(self) -> None:
+        """Stop the program (R22)."""
+        if self._program:
+            self._program.freeze()
+
+    def resume(self) -> None:
+        """Let it go on."""
+        if self._program:
+            self._program.resume()
+
+    async def abandon(self) -> None:
+        """End it at once and say nothing: nobody listens any more."""
+        self._end()
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _go(self, program: bytes) -> None:
+        try:
+            await self._jails.thawed.wait()
+            runtime = self._jails.runtimes.get(self.start.runtime)
+            if runtime is None:
+                offered = ", ".join(self._jails.runtimes)
+                await self.refuse(f"runtime: {self.start.runtime!r} is not offered here; there is {offered}")
+                return
+            try:
+                limits = Limits(memory_mb=self._jails.memory_mb, nice=NICE, cpus=(self._cpu,))
+                self._program = await runtime.start(program, self.start.arguments, limits)
+            except (JailError, OSError, ValueError) as error:
+                await self.refuse(str(error) or repr(error))
+                return
+            del program
+            await self._attend(self._program)
+        except LinkClosedError as error:
+            log.debug("run %d: %s", self.number, error)
+        except Exception:
+            log.exception("run %d ended by a fault of this node", self.number)
+            self._link.abort("a fault of the seller's node")
+        finally:
+            if self._program:
+                self._program.close()
+            self._end()
+
+    async def _attend(self, program: Program) -> None:
+        """From STARTED to EXIT."""
+        if not self._jails.thawed.is_set():
+            program.freeze()
+        if self._killed:
+            program.kill()
+        await self._link.send(Frame(STARTED, self.number))
+        self._started()
+        pumps = [
+            asyncio.create_task(self._pump(OUTPUT, program.read_stdout)),
+            asyncio.create_task(self._pump(ERRORS, program.read_stderr)),
+        ]
+        feeding = asyncio.create_task(self._feed(program))
+        try:
+            end = await program.wait()
+            await asyncio.gather(*pumps)
+        finally:
+            for task in (*pumps, feeding):
+                task.cancel()
+            await asyncio.gather(*pumps, feeding, return_exceptions=True)
+        self._jails.ran(end)
+        self._end()
+        await self._link.send(Frame(EXIT, self.number, dumps(exit_wire(end))))
+
+    async def _pump(self, kind: int, read: Callable[[int], Awaitable[bytes]]) -> None:
+        """Output to the buyer, as fast as he takes it: the link's window holds the program back."""
+        while data := await read(MOST_PAYLOAD):
+            await self._link.send(Frame(kind, self.number, data))
+
+    async def _feed(self, program: Program) -> None:
+        """Input to the program, as fast as it reads; what it does not want any more is dropped."""
+        wanted = True
+        while True:
+            while not self._input:
+                self._news.clear()
+                await self._news.wait()
+            data = self._input.popleft()
+            try:
+                if data is None:
+                    await program.close_stdin()
+                elif wanted:
+                    await program.write(data)
+            except InputClosedError:
+                wanted = False
+            self._waiting -= len(data or b"") + PIECE
+            self._room.set()
+
+    def _end(self) -> None:
+        self.over = True
+        self._input.clear()
+        self._pieces.clear()
+        self._room.set()
+
+
+def exit_wire(end: Exit) -> dict[str, object]:
+    """An EXIT as JSON."""
+    return {
+        "status": end.status,
+        "signal": end.signal,
+        "cpu_us": end.cpu_us,
+        "memory_kb": end.memory_kb,
+        "bytes_in": end.bytes_in,
+        "bytes_out": end.bytes_out,
+        "why": one_line(end.why),
+    }
+
+
+def one_line(text: str) -> str:
+    """A reason for a person, bounded."""
+    line = " ".join(text.split())
+    return line if len(line) <= MOST_TEXT else line[: MOST_TEXT - 3] + "..."
