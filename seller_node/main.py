@@ -64,7 +64,8 @@ Memory = Annotated[
     typer.Option("--memory", metavar="MIB", min=1, help="For all CPUs together; else 3/4 of what is free."),
 ]
 MoreCpus = Annotated[
-    bool, typer.Option("--allow-more-cpus", hidden=True, help="Offer more CPUs than there are: a demonstration.")
+    bool,
+    typer.Option("--allow-more-cpus", hidden=True, help="Offer more CPUs than there are: a demonstration."),
 ]
 
 
@@ -95,7 +96,9 @@ def run(
         place = Place(state.expanduser())
         place.hold({"machine": profile.machine, "account": key.public, "server": url})
         if allow_more_cpus:
-            _say("a DEMONSTRATION: this node may offer more CPUs than this machine has (against R24)", as_json)
+            _say(
+                "a DEMONSTRATION: this node may offer more CPUs than this machine has (against R24)", as_json
+            )
         began = time.monotonic()
         try:
             tally, interrupted = uvloop.run(_run(url, key, profile, price, report, as_json))
@@ -228,9 +231,7 @@ def check(
 
 
 @app.command()
-def status(
-    state: State = DEFAULT, server: Server = "", creds: Creds = None, as_json: Json = False
-) -> None:
+def status(state: State = DEFAULT, server: Server = "", creds: Creds = None, as_json: Json = False) -> None:
     """Say whether the node runs here, and what the market knows of this account's machines."""
     with cli.edge(as_json, *MARKET_ERRORS):
         found = uvloop.run(_asked(server, creds, "machines", "orders", "contracts", "account"))

@@ -108,9 +108,9 @@ class Node:
 
     def longest(self) -> float:
         """Seconds of market time until the last of the running hours ends."""
-        now = (self._client.pulse or {}).get("now", 0)
-        ends = [contract.until_us - now for contract in self.contracts.values()]
-        return min(max([0, *ends]), self._hour_us) / 1e6
+        now = int((self._client.pulse or {}).get("now", 0))
+        last = max((contract.until_us for contract in self.contracts.values()), default=now)
+        return min(max(0, last - now), self._hour_us) / 1e6
 
     # -- beginning and end
 

@@ -1,0 +1,339 @@
+"""One contract over a real link, with the real jail; the buyer may be anybody."""
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from events.wire import dumps
+from links.frames import EXIT, INPUT, INPUT_END, KILL, OUTPUT, PROGRAM, REFUSED, START, Frame
+from links.link import WINDOW_BYTES, WINDOW_FRAMES, Link, LinkClosedError
+from tests.seller_node.programs import program
+from tests.seller_node.stage import (
+    CONTRACT,
+    Stage,
+    give,
+    jailed,
+    outcome,
+    stage,
+    start,
+    start_frame,
+    started,
+    until,
+)
+
+
+def on_stage(server: str, test: Callable[[Stage], Coroutine[Any, Any, None]], memory_mb: int = 256) -> None:
+    async def play() -> None:
+        async with stage(server, memory_mb) as on:
+            await test(on)
+
+    asyncio.run(play())
+
+
+def test_runs_follow_one_another(nats_server: str) -> None:
+    async def test(on: Stage) -> None:
+        link = await on.dial()
+        data = random.Random(1).randbytes(3_000_000)
+        await start(link, 1, program("echo"), ["echo", "a", "b c"])
+        giving = asyncio.create_task(give(link, 1, data))
+        told = await outcome(link, 1)
+        await giving
+        assert told["started"]
+        assert told["output"] == data
+        assert told["errors"] == b"a b c "
+        assert (told["status"], told["signal"]) == (2, None)
+        assert (told["bytes_in"], told["bytes_out"]) == (len(data), len(data) + 6)
+        assert told["cpu_us"] > 0
+        assert told["memory_kb"] > 0
+        assert on.confirmed == [CONTRACT]
+        # The program is there already; another may come as well.
+        before = link.bytes_sent
+        for run in (2, 3):
+            await start(link, run, program("echo"), ["echo"], send=False)
+            await give(link, run, b"more")
+            assert (await outcome(link, run))["output"] == b"more"
+        assert link.bytes_sent - before < 1000
+        await start(link, 4, program("crash"), ["crash"])
+        told = await outcome(link, 4)
+        assert (told["status"], told["signal"]) == (None, 4)
+        await start(link, 5, program("open"), ["open"])
+        assert "seccomp" in (await outcome(link, 5))["why"]
+        await link.send(start_frame(6, SOURCE, ["work", "bytes"], "python/3.11"))
+        await link.send_bytes(PROGRAM, 6, SOURCE)
+        await give(link, 6, b"abc")
+        assert (await outcome(link, 6))["output"] == b"cba"
+        assert on.confirmed == [CONTRACT]
+        assert len(on.exits) == 6
+
+    on_stage(nats_server, test)
+
+
+SOURCE = b"def work(data):\n    return data[::-1]\n"
+
+
+def test_what_cannot_run_is_refused_and_the_link_goes_on(nats_server: str) -> None:
+    elf = b"\x7fELF"
+
+    async def test(on: Stage) -> None:
+        link = await on.dial()
+        starts: list[tuple[Frame, bytes, str]] = [
+            (start_frame(0, b"x", [], "vm/x86_64-kvm"), b"x", "vm/x86_64-kvm.*not offered.*native/x86_64"),
+            (start_frame(0, b"#!/bin/sh", []), b"#!/bin/sh", "not a static x86_64 ELF"),
+            (start_frame(0, elf, [], sha256="0" * 64), elf, "SHA-256 is not"),
+            (start_frame(0, b"", [], size=0), b"", "ELF"),
+            (start_frame(0, b"large", [], size=10**12), b"", "room for"),
+            (start_frame(0, b"", [], size=-1), b"", "size"),
+            (start_frame(0, b"", [], size=True), b"", "size"),
+            (start_frame(0, b"", [], sha256=5), b"", "sha256"),
+            (start_frame(0, b"", [1]), b"", "arguments"),
+            (start_frame(0, b"", ["\0"]), b"", "arguments"),
+            (start_frame(0, b"", ["a"] * 257), b"", "arguments"),
+            (start_frame(0, b"", [], runtime="x" * 50), b"", "runtime"),
+            (Frame(START, 0, b'{"arguments":["\\ud800"]}'), b"", "not a JSON object"),
+            (Frame(START, 0, b"[]"), b"", "not a JSON object"),
+            (Frame(START, 0, b"\xff{"), b"", "not a JSON object"),
+            (start_frame(0, SOURCE, ["no such", "json"], "python/3.11"), SOURCE, "arguments"),
+        ]
+        for run, (frame, data, _) in enumerate(starts, 1):
+            await link.send(frame._replace(run=run))
+            await link.send_bytes(PROGRAM, run, data)
+            told = await outcome(link, run)
+            assert not told["started"]
+            assert set(told) == {"output", "errors", "started", "why"}
+            assert _matches(starts[run - 1][2], told["why"]), told["why"]
+        last = len(starts) + 1
+        await start(link, last, program("echo"), ["echo"])
+        await give(link, last, b"fine")
+        assert (await outcome(link, last))["output"] == b"fine"
+
+    on_stage(nats_server, test)
+
+
+def _matches(pattern: str, text: str) -> bool:
+    import re
+
+    return re.search(pattern, text) is not None and "\n" not in text and len(text) <= 500
+
+
+def test_programs_of_one_link_are_bounded(nats_server: str) -> None:
+    async def test(on: Stage) -> None:
+        most = on.jails.most_program()
+        assert most == 2 << 20
+        link = await on.dial()
+        for run, size, fits in ((1, most - 10, True), (2, 11, False), (3, 10, True), (4, 1, False)):
+            data = bytes([run]) * size
+            await link.send(start_frame(run, data, []))
+            if fits:
+                await link.send_bytes(PROGRAM, run, data)
+            assert ("ELF" if fits else "dial anew") in (await outcome(link, run))["why"]
+        link = await on.dial()
+        await start(link, 1, bytes(100), [])
+        assert "ELF" in (await outcome(link, 1))["why"]
+
+    on_stage(nats_server, test, memory_mb=16)
+
+
+def test_kill(nats_server: str) -> None:
+    async def test(on: Stage) -> None:
+        link = await on.dial()
+        await link.send(start_frame(1, program("spin"), []))
+        await link.send(Frame(PROGRAM, 1, program("spin")[:1000]))
+        await link.send(Frame(KILL, 1))
+        await link.send(Frame(PROGRAM, 1, program("spin")[1000:2000]))
+        assert "killed before" in (await outcome(link, 1))["why"]
+        await start(link, 2, program("spin"), ["spin"])
+        await started(link, 2)
+        assert len(jailed()) == 1
+        await link.send(Frame(KILL, 2))
+        told = await outcome(link, 2)
+        assert (told["status"], told["signal"]) == (None, 9)
+        # It never reads its input: the rest of a megabyte lies before KILL, and yet it is heard.
+        await start(link, 3, program("spin"), ["spin"], send=False)
+        await link.send_bytes(INPUT, 3, bytes(1_000_000))
+        await link.send(Frame(KILL, 3))
+        assert (await outcome(link, 3))["signal"] == 9
+        # Told before the start.
+        await start(link, 4, program("spin"), ["spin"], send=False)
+        await link.send(Frame(KILL, 4))
+        assert (await outcome(link, 4))["signal"] == 9
+
+    on_stage(nats_server, test)
+
+
+def test_a_buyer_who_breaks_the_order_loses_his_link_and_nothing_else(nats_server: str) -> None:
+    async def test(on: Stage) -> None:
+        spin = program("spin")
+        for frames in (
+            [start_frame(2, spin, ["x"])],
+            [start_frame(1, spin, ["x"])],
+            [start_frame(0, spin, ["x"])],
+            [Frame(PROGRAM, 1, b"more of it")],
+            [Frame(PROGRAM, 2, b"of no run")],
+            [Frame(INPUT, 4_000_000_000, b"of no run")],
+            [Frame(OUTPUT, 1, b"not yours to say")],
+            [Frame(EXIT, 1, b"{}")],
+            [Frame(REFUSED, 1, b"{}")],
+            [Frame(0, 1)],
+            [Frame(255, 2**32 - 1)],
+        ):
+            link = await on.dial()
+            await start(link, 1, spin, ["spin"])
+            await started(link, 1)
+            for frame in frames:
+                await link.send(frame)
+            assert await outcome(link, 1) == {
+                "output": b"",
+                "errors": b"",
+                "started": False,
+                "closed": "the peer knows it no more",
+            }
+            await until(lambda: not jailed())
+        link = await on.dial()
+        await link.send(Frame(START, 1, dumps({})))
+        assert "START" in (await outcome(link, 1))["why"]
+        await link.send(Frame(START, 1, dumps({})))
+        assert "closed" in await outcome(link, 1)
+
+    on_stage(nats_server, test)
+
+
+def test_random_frames(nats_server: str) -> None:
+    dice = random.Random(5)
+
+    async def test(on: Stage) -> None:
+        for _ in range(30):
+            link = await on.dial()
+            reading = asyncio.create_task(_read_all(link.receive))
+            try:
+                run = 0
+                for _ in range(40):
+                    kind = dice.choice([START, PROGRAM, INPUT, INPUT_END, KILL, dice.randrange(256)])
+                    run = run + 1 if kind == START else run
+                    if kind == START and dice.random() < 0.7:
+                        await start(link, run, program("echo"), ["echo"], send=dice.random() < 0.5)
+                    else:
+                        await link.send(Frame(kind, run, dice.randbytes(dice.randrange(200))))
+                await link.drained()
+            except LinkClosedError:
+                pass
+            link.abort("enough")
+            await reading
+        link = await on.dial()
+        await start(link, 1, program("echo"), ["echo"])
+        await give(link, 1, b"still here")
+        assert (await outcome(link, 1))["output"] == b"still here"
+
+    async def _read_all(receive: Callable[[], Coroutine[Any, Any, Frame | None]]) -> None:
+        while await receive():
+            pass
+
+    on_stage(nats_server, test)
+
+
+def test_nothing_of_a_flood_is_kept(nats_server: str) -> None:
+    async def test(on: Stage) -> None:
+        # Output that nobody takes holds the program back.
+        link = await on.dial()
+        await start(link, 1, program("flood"), ["flood"])
+        await until(lambda: link.bytes_received >= WINDOW_BYTES)
+        await asyncio.sleep(0.3)
+        assert link.bytes_received <= WINDOW_BYTES
+        # Input that nobody reads holds the buyer back: in a pipe, before the start, in empty pieces too.
+        for payload, sends in ((bytes(60_000), True), (bytes(60_000), False), (b"", False)):
+            link = await on.dial()
+            await start(link, 1, program("spin"), ["spin"], send=sends)
+            sent = 0
+
+            async def flood(link: Link = link, payload: bytes = payload) -> None:
+                nonlocal sent
+                while True:
+                    await link.send(Frame(INPUT, 1, payload))
+                    sent += 1
+
+            flooding = asyncio.create_task(flood())
+            before = -1
+            while before != sent:
+                before = sent
+                await asyncio.sleep(0.5)
+            flooding.cancel()
+            assert sent * len(payload) < 4 * WINDOW_BYTES
+            assert sent <= 2 * WINDOW_FRAMES + WINDOW_BYTES // 64
+        link = await on.dial()
+        await start(link, 1, program("echo"), ["echo"])
+        await give(link, 1, b"fine")
+        assert (await outcome(link, 1))["output"] == b"fine"
+
+    on_stage(nats_server, test)
+
+
+def test_a_new_dial_or_a_closed_link_ends_what_ran(nats_server: str) -> None:
+    async def test(on: Stage) -> None:
+        link = await on.dial()
+        await start(link, 1, program("spin"), ["spin"])
+        await started(link, 1)
+        first = set(jailed())
+        again = await on.dial()
+        await start(again, 1, program("spin"), ["spin"])
+        await started(again, 1)
+        assert len(jailed()) == 1
+        assert first.isdisjoint(jailed())
+        await again.close()
+        await until(lambda: not jailed())
+        for _ in range(50):  # impatient
+            link = await on.dial()
+            await link.send(start_frame(1, program("spin"), ["spin"]))
+        await link.send_bytes(PROGRAM, 1, program("spin"))
+        await started(link, 1)
+        assert len(jailed()) == 1
+        await on.contract.end("over")
+        await until(lambda: not jailed())
+        assert await link.receive() is None
+
+    on_stage(nats_server, test)
+
+
+def test_frozen_programs_stand_still(nats_server: str) -> None:
+    async def test(on: Stage) -> None:
+        link = await on.dial()
+        await start(link, 1, program("echo"), ["echo"])
+        await started(link, 1)
+        on.jails.thawed.clear()
+        on.contract.freeze()
+        await until(lambda: set(jailed().values()) == {"T"})
+        await give(link, 1, b"held")
+        await asyncio.sleep(0.2)
+        assert on.exits == []
+        on.jails.thawed.set()
+        on.contract.resume()
+        assert (await outcome(link, 1))["output"] == b"held"
+        # Nothing starts in a freeze; it does afterwards.
+        on.jails.thawed.clear()
+        await start(link, 2, program("echo"), ["echo"], send=False)
+        await give(link, 2, b"later")
+        await link.drained()
+        await asyncio.sleep(0.2)
+        assert jailed() == {}
+        on.jails.thawed.set()
+        assert (await outcome(link, 2))["output"] == b"later"
+        # Also a frozen one dies with its contract.
+        await start(link, 3, program("spin"), ["spin"])
+        await started(link, 3)
+        on.jails.thawed.clear()
+        on.contract.freeze()
+        await until(lambda: set(jailed().values()) == {"T"})
+        await on.contract.end("over")
+        await until(lambda: not jailed())
+
+    on_stage(nats_server, test)
+
+
+def test_whether_the_buyer_was_there(nats_server: str) -> None:
+    async def test(on: Stage) -> None:
+        assert not on.contract.next_hour()
+        link = await on.dial()
+        await until(lambda: link.is_open)
+        assert on.contract.next_hour()
+        assert on.contract.next_hour()  # his link is open, and heard
+
+    on_stage(nats_server, test)
