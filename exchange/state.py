@@ -422,7 +422,9 @@ class State:
     def _on_answered(self, event: r.Answered) -> None:
         if event.session == 0 and event.number == 0:
             return  # remembered nowhere
-        sessions = self.sessions.setdefault(event.account, SortedDict())
+        sessions = self.sessions.get(event.account)
+        if sessions is None:
+            sessions = self.sessions[event.account] = SortedDict()
         if event.session not in sessions:
             sessions[event.session] = Session()
             if len(sessions) > MOST_SESSIONS:

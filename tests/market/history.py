@@ -72,8 +72,8 @@ class History(Play):
         """Take so many steps."""
         moves = [
             (self.bid, 6), (self.offer, 5), (self.amend, 6), (self.time, 10), (self.contract_word, 6),
-            (self.vote, 4), (self.presence, 5), (self.operator, 2), (self.state_machine, 2), (self.nonsense, 2),
-            (self.repeat, 1), (self.epoch, 1),
+            (self.vote, 4), (self.presence, 5), (self.operator, 2), (self.state_machine, 2),
+            (self.nonsense, 2), (self.repeat, 1), (self.epoch, 1),
         ]  # fmt: skip
         for _ in range(steps):
             (move,) = self.dice.choices([move for move, _ in moves], [weight for _, weight in moves])
