@@ -71,7 +71,7 @@ def measure(
         started.append(loop.run_until_complete(until_first_byte(runtime, program, list(arguments))))
 
     start()  # the zygote's own start belongs to none either
-    benchmark.pedantic(start, setup=end, rounds=200)  # type: ignore[no-untyped-call]
+    benchmark.pedantic(start, setup=end, rounds=200)
     end()
     loop.run_until_complete(runtime.close())
 
@@ -90,7 +90,7 @@ def test_start_bare(benchmark: BenchmarkFixture, executable: Path) -> None:
         assert os.read(reader, 1) == b"x"
         os.close(reader)
 
-    benchmark.pedantic(start, setup=end, rounds=200, warmup_rounds=5)  # type: ignore[no-untyped-call]
+    benchmark.pedantic(start, setup=end, rounds=200, warmup_rounds=5)
     end()
 
 

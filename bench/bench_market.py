@@ -14,7 +14,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from events.commit import decode, encode
 from events.keys import is_signed, raw_key
 from events.log import Stored
-from events.requests import split
+from events.requests import signed_bytes, split
 from events.wire import loads
 from exchange.admission import admit
 from exchange.batch import Batcher
@@ -135,7 +135,7 @@ def test_admission(benchmark: BenchmarkFixture, play: Play) -> None:
     def checked(stored: Stored) -> bool:
         signature, content = split(stored.data) or ("", b"")
         raw = raw_key(stored.subject.split(".")[1]) or b""
-        return is_signed(raw, signature, stored.subject.encode() + b"\n" + content)
+        return is_signed(raw, signature, signed_bytes(stored.subject, content))
 
     def work() -> int:
         return sum(not admit(stored).refusal for stored in messages)

@@ -11,7 +11,7 @@ CODES: dict[str, str] = {
     "R12/member/unknown": "a member that this kind of request does not have",
     "R12/number/other-content": "number a new request with the next number",
     "R12/number/old": "the number is more than 1,024 behind the session's newest",
-    "R12/session/old": "the session is older than the sixteen newest of the account",
+    "R12/session/old": "the session is older than the 64 newest of the account",
     "R2/account/unknown": "the account is not open in this market",
     "R2/account/exists": "the account is open already",
     "R2/name/exists": "another account has this name",

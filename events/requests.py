@@ -188,7 +188,7 @@ class Kind:
     members: tuple[Member, ...]
 
 
-PRICE = Integer(0, MONEY)
+PRICE = Integer(0, 10**12)  # a million credits; times the largest size it stays within 64 bits
 SIZE = Integer(1, 1_000_000)
 ID = Integer(1, NUMBER)
 
@@ -448,13 +448,19 @@ def check(kind: Kind, body: dict[str, Any]) -> str:
     return refusal("R12", "member", "unknown") if unknown else ""
 
 
-def encode(key: Key, subject: str, body: dict[str, Any]) -> bytes:
-    """The bytes of a request message: the signature, a line feed, the body as JSON.
+def signed_bytes(subject: str, content: bytes) -> bytes:
+    """What the signature of a request is over (R35): a mark, the subject, a line feed, the JSON.
 
-    The signature is over the subject, a line feed, and the JSON (R35).
+    The mark's first byte is in no UTF-8 text, so that a server cannot get a request signed by sending it
+    as the text that a client signs to log in.
     """
+    return b"\xffcorehour\n" + subject.encode() + b"\n" + content
+
+
+def encode(key: Key, subject: str, body: dict[str, Any]) -> bytes:
+    """The bytes of a request message: the signature, a line feed, the body as JSON."""
     content = dumps(body)
-    return key.sign(subject.encode() + b"\n" + content).encode() + b"\n" + content
+    return key.sign(signed_bytes(subject, content)).encode() + b"\n" + content
 
 
 def split(data: bytes) -> tuple[str, bytes] | None:

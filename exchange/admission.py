@@ -5,7 +5,7 @@ A pure function of the message's bytes, so that the audit gets the same refusals
 
 from events.keys import is_signed, raw_key
 from events.log import Stored
-from events.requests import KINDS, NUMBER, Request, check, decode_body, split
+from events.requests import KINDS, NUMBER, Request, check, decode_body, signed_bytes, split
 from events.subjects import parse_intake
 
 
@@ -18,7 +18,7 @@ def admit(stored: Stored) -> Request:
     if raw is None or signed is None or body is None:
         return _refused(stored, account, kind, "R35/message/unreadable")
     signature, content = signed
-    if not is_signed(raw, signature, stored.subject.encode() + b"\n" + content):
+    if not is_signed(raw, signature, signed_bytes(stored.subject, content)):
         return _refused(stored, account, kind, "R35/signature/false")
     session, number = body.get("session"), body.get("number")
     if type(session) is not int or type(number) is not int or not 0 <= session <= NUMBER:

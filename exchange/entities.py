@@ -11,7 +11,7 @@ from events.profile import Screen
 from events.records import Answered
 
 MOST_NUMBERS = 1024  # of a session, behind its newest (R12)
-MOST_SESSIONS = 16  # of an account
+MOST_SESSIONS = 64  # of an account
 
 
 @dataclass(slots=True)
@@ -25,7 +25,6 @@ class Account:
     present: bool = False
     reputation: int = 500_000
     votes: dict[str, list[int]] = field(default_factory=dict)  # [good, erratic]
-    voted: int = 0  # the weight of all votes about him
 
     def entry(self) -> list[object]:
         """For the digest; the votes are entries of their own."""

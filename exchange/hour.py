@@ -119,5 +119,5 @@ def vote(d: Decision, contract: int, hour: int, by: str, about: str, good: bool,
     tally = list(votes.get(by, [0, 0]))
     tally[0 if good else 1] += weight
     votes[by] = tally
-    reputation = share(votes, voted.voted + weight)
+    reputation = share(votes)
     d.emit(r.Voted(contract, hour, by, about, good, weight, reputation))

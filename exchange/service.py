@@ -43,6 +43,7 @@ from exchange.recovery import fold_commit
 TICK_S = 4.0  # the longest pause between ticks; one tick moves at most 5 s
 FEED_LAG_S = 2.0  # a feed this far behind stops market time
 PULSE_S = 0.5
+STALL_S = 0.5  # the loop that listens to heartbeats runs every 0.1 s
 GROUP = 256  # requests in one commit at most
 log = logging.getLogger("exchange")
 
@@ -96,6 +97,11 @@ class Service:
         state = self._engine.state
         self._engine.now_us, self._engine.tick_us = state.now_us, state.tick_us
         assert state.total() == 0
+        intake = await last_sequence(self._nc, subjects.INTAKE)
+        if intake < last:
+            raise LogGapError(
+                f"INTAKE ends at {intake}, but request {last} was answered: the server's files were truncated"
+            )
         self._batcher = Batcher(self._engine, number, previous, last)
         log.info(
             "folded %d commits in %.2f s; requests answered to %d", number, time.monotonic() - started, last
@@ -130,10 +136,13 @@ class Service:
 
     async def _keep_time(self) -> None:
         """Ticks when something is due, reports when somebody falls silent or is heard."""
+        before = time.monotonic()
         while True:
             self._wake.clear()
             now = time.monotonic()
-            pause = 0.1
+            if now - before > STALL_S:
+                self._presence.pause(now)  # it was we who did not listen
+            before, pause = now, 0.1
             if self._is_serving():
                 if self._engine.state.frozen or not self._feed_keeps_up(now):
                     self._presence.pause(now)

@@ -264,7 +264,6 @@ class State:
     def _on_voted(self, event: r.Voted) -> None:
         about = self.accounts[event.about]
         about.votes.setdefault(event.account, [0, 0])[0 if event.good else 1] += event.weight
-        about.voted += event.weight
         about.reputation = event.reputation
         self.digest.touch(("votes", event.about, event.account))
         self.digest.touch(("account", event.about))

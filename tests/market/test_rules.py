@@ -4,7 +4,7 @@ from events import records as r
 from events.requests import encode
 from events.subjects import CLIENT
 from exchange.engine import Engine
-from exchange.reputation import share
+from exchange.reputation import PRIOR, largest_counted, share
 from tests.market.play import CREDIT, HOUR_US, LOST_US, Play, answer, of
 
 P = 20_000  # micro-credits per CPU hour
@@ -254,11 +254,11 @@ def test_R12_every_request_is_answered_once() -> None:
     assert answer(play.send(far)).code == "R12/kind/unknown"
     old = play.message("buyer", "bid", {"session": 9, "number": 900, "price": P, "size": 1})
     assert answer(play.send(old)).code == "R12/number/old"
-    for session in range(10, 30):
+    for session in range(10, 80):
         play.send(play.message("buyer", "sent", {"session": session, "number": 1, "contract": 99}))
     assert answer(play.send(message._replace(sequence=len(play.requests) + 1))).code == "R12/session/old"
     assert len(play.running()) == 1
-    extra = play.message("buyer", "bid", {"session": 40, "number": 1, "price": P, "size": 1, "colour": 1})
+    extra = play.message("buyer", "bid", {"session": 100, "number": 1, "price": P, "size": 1, "colour": 1})
     assert answer(play.send(extra)).code == "R12/member/unknown"
 
 
@@ -482,10 +482,13 @@ def test_R26_each_side_votes_once_until_a_day_after() -> None:
 
 
 def test_R26_no_counterparty_is_more_than_a_tenth_and_alone_allowed_weighs_nothing() -> None:
-    flood = share({"friend": [10**12, 0]}, 10**12)
-    many = share({f"b{n}": [10**11, 0] for n in range(10)}, 10**12)
-    assert flood < many == 999_999
-    assert share({}, 0) == 500_000
+    assert share({"friend": [10**12, 0]}) == 549_999, "a tenth of the total, and no more"
+    assert share({"friend": [10**12, 0], "other": [0, 10**12]}) == 500_000
+    assert share({f"b{n}": [10**11, 0] for n in range(10)}) > 999_999 - 10
+    for weights in ([5 * 10**6, 4 * 10**5, 10**4], [10**9] * 9 + [1], [3], list(range(1, 10**7, 10**5))):
+        counted = [min(weight, largest_counted(sorted(weights, reverse=True))) for weight in weights]
+        assert max(counted) * 10 <= PRIOR + sum(counted), weights
+    assert share({}) == 500_000
     play = market()
     play.order("buyer", "bid", P, 1, only=[play.public("seller")])
     play.wait(HOUR_US)
