@@ -10,6 +10,7 @@ from nacl.bindings import crypto_sign_open
 from nacl.exceptions import BadSignatureError
 
 KEY_CHARACTERS = 56
+RAW_BYTES = 35  # prefix, 32 bytes of key, 2 of checksum: 56 characters of base32 without padding
 SIGNATURE_CHARACTERS = 86  # 64 bytes, base64url without padding
 
 
@@ -65,7 +66,7 @@ class Key:
 
     def sign(self, data: bytes) -> str:
         """The Ed25519 signature of `data`, as 86 characters of base64url without padding."""
-        return base64.urlsafe_b64encode(self._pair.sign(data)).decode("ascii").rstrip("=")
+        return _text(self._pair.sign(data))
 
 
 def is_key(text: object) -> bool:
@@ -81,9 +82,9 @@ def raw_key(text: str) -> bytes | None:
         raw = base64.b32decode(text)
     except ValueError:
         return None
-    if raw[0] != nkeys.PREFIX_BYTE_USER or crc16(raw[:-2]).to_bytes(2, "little") != raw[-2:]:
+    if len(raw) != RAW_BYTES or raw[0] != nkeys.PREFIX_BYTE_USER:  # padding would make it shorter
         return None
-    return raw[1:-2]
+    return raw[1:-2] if crc16(raw[:-2]).to_bytes(2, "little") == raw[-2:] else None
 
 
 def crc16(data: bytes) -> int:
@@ -97,11 +98,21 @@ def crc16(data: bytes) -> int:
 
 
 def is_signed(raw: bytes, signature: str, data: bytes) -> bool:
-    """Whether `signature` (86 characters) is that of the key `raw` (32 bytes) over `data` (R35)."""
-    if len(signature) != SIGNATURE_CHARACTERS:
-        return False
+    """Whether `signature` (86 characters) is that of the key `raw` (32 bytes) over `data` (R35).
+
+    A signature has one spelling: characters that Python would pass over, or bits that mean nothing, make
+    it false.
+    """
     try:
-        crypto_sign_open(base64.urlsafe_b64decode(signature + "==") + data, raw)
+        signed = base64.urlsafe_b64decode(signature + "==")
+        if _text(signed) != signature or len(signature) != SIGNATURE_CHARACTERS:
+            return False
+        crypto_sign_open(signed + data, raw)
     except (BadSignatureError, ValueError):
         return False
     return True
+
+
+def _text(signature: bytes) -> str:
+    """A signature as base64url without padding."""
+    return base64.urlsafe_b64encode(signature).decode("ascii").rstrip("=")

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 
 from events.keys import SIGNATURE_CHARACTERS, Key, is_key
 from events.profile import FLAG, MOST_ACCOUNTS, MOST_FLAGS, SCREEN_NUMBERS, STATED_NUMBERS
@@ -66,7 +66,7 @@ class Account:
 
     def annotation(self) -> Any:
         """The same for pydantic."""
-        return Annotated[str, Field(pattern="^U[A-Z2-7]{55}$")]
+        return Annotated[str, Field(pattern="^U[A-Z2-7]{55}$"), AfterValidator(_key)]
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,8 @@ class Many:
     def annotation(self) -> Any:
         """The same for pydantic."""
         item: Any = self.of.annotation()
-        return Annotated[list[item], Field(max_length=self.most, json_schema_extra={"uniqueItems": True})]
+        form = Field(max_length=self.most, json_schema_extra={"uniqueItems": True})
+        return Annotated[list[item], form, AfterValidator(_different)]
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,18 @@ class Parties:
         account: Any = Account().annotation()
         party: Any = Text(NAME).annotation()
         return Annotated[list[tuple[account, party]], Field(min_length=1, max_length=self.most)]
+
+
+def _key(text: str) -> str:
+    if not is_key(text):
+        raise ValueError("the key's checksum is wrong: a letter was altered or lost")
+    return text
+
+
+def _different(items: list[str]) -> list[str]:
+    if len(set(items)) != len(items):
+        raise ValueError("the same value stands twice")
+    return items
 
 
 Form = Integer | Text | Account | Choice | Truth | Many | Numbers | Parties
