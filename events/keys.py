@@ -3,6 +3,7 @@
 import base64
 import os
 import stat
+from binascii import crc_hqx
 from pathlib import Path
 
 import nkeys
@@ -75,7 +76,10 @@ def is_key(text: object) -> bool:
 
 
 def raw_key(text: str) -> bytes | None:
-    """The 32 bytes of a public user key, or None if the text is not one."""
+    """The 32 bytes of a public user key, or None if the text is not one.
+
+    The checksum at its end is CRC-16/XMODEM, little-endian.
+    """
     if len(text) != KEY_CHARACTERS or not text.startswith("U"):
         return None
     try:
@@ -84,17 +88,7 @@ def raw_key(text: str) -> bytes | None:
         return None
     if len(raw) != RAW_BYTES or raw[0] != nkeys.PREFIX_BYTE_USER:  # padding would make it shorter
         return None
-    return raw[1:-2] if crc16(raw[:-2]).to_bytes(2, "little") == raw[-2:] else None
-
-
-def crc16(data: bytes) -> int:
-    """The checksum at the end of an nkey (CRC-16/XMODEM)."""
-    crc = 0
-    for byte in data:
-        crc ^= byte << 8
-        for _ in range(8):
-            crc = ((crc << 1) ^ 0x1021 if crc & 0x8000 else crc << 1) & 0xFFFF
-    return crc
+    return raw[1:-2] if crc_hqx(raw[:-2], 0).to_bytes(2, "little") == raw[-2:] else None
 
 
 def is_signed(raw: bytes, signature: str, data: bytes) -> bool:

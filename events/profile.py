@@ -54,14 +54,15 @@ class Screen:
 
     def is_within(self, other: "Screen") -> bool:
         """Whether every machine that passes this screen passes `other`: it is as narrow, or narrower (R9)."""
-        blocked = set(other.blocked)
         if self.only:
-            blocked &= set(self.only)
+            allowed = set(self.only) - set(self.blocked)
+            sellers = allowed <= set(other.only or allowed) - set(other.blocked)
+        else:
+            sellers = not other.only and set(self.blocked) >= set(other.blocked)
         return (
-            all(name in self.minimums and self.minimums[name] >= n for name, n in other.minimums.items())
+            sellers
+            and all(self.minimums.get(name, 0) >= least for name, least in other.minimums.items())
             and set(self.flags) >= set(other.flags)
-            and (not other.only or (bool(self.only) and set(self.only) <= set(other.only)))
-            and set(self.blocked) >= blocked
         )
 
     def passes(self, numbers: dict[str, int], flags: Iterable[str], seller: str) -> bool:

@@ -11,6 +11,17 @@ NUMBERS = st.dictionaries(st.sampled_from(SCREEN_NUMBERS), st.integers(0, 3))
 MACHINES = st.tuples(NUMBERS, st.sets(flags, max_size=4), accounts)
 
 
+def narrower(one: Screen, other: Screen) -> Screen:
+    """What demands all that both demand."""
+    minimums = {name: max(s.minimums.get(name, 0) for s in (one, other)) for name in SCREEN_NUMBERS}
+    only = set(one.only) & set(other.only) if one.only and other.only else {*one.only, *other.only}
+    if not only and one.only:
+        only = {PUBLIC[0]}
+    blocked = {*one.blocked, *other.blocked} | (only - set(other.only) if other.only else set())
+    flags = {*one.flags, *other.flags}
+    return Screen(minimums, *(tuple(sorted(words)) for words in (flags, only, blocked)))
+
+
 @given(screens())
 def test_a_screen_comes_back_from_its_text(screen: Screen) -> None:
     assert parse_screen(str(screen)) == screen
@@ -25,30 +36,34 @@ def test_the_order_of_words_does_not_matter() -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["mips>=5", "memory_mb>=", "memory_mb>=-1", "memory_mb>=2147483648", "memory_mb>=1.5", "memory_mb>512",
-             "AVX2", "only=x", f"block={PUBLIC[0][:-1]}", "only=", ">=3", "=", "!avx2"],
-)  # fmt: skip
+    "word",
+    [
+        *("mips>=5", "memory_mb>=", "memory_mb>=-1", "memory_mb>=2147483648", "memory_mb>=1.5"),
+        *("memory_mb>512", "AVX2", "only=x", f"block={PUBLIC[0][:-1]}", "only=", ">=3", "=", "!avx2"),
+    ],
+)
 def test_a_word_that_cannot_be_read_is_named(word: str) -> None:
     with pytest.raises(BadScreenError, match="screen: "):
         parse_screen(f"avx2 {word}")
 
 
-@settings(max_examples=600)
-@given(screens(), screens(), st.lists(MACHINES, min_size=1, max_size=20))
+@settings(max_examples=200, deadline=None)
+@given(screens(), screens(), st.lists(MACHINES, min_size=1, max_size=10))
 def test_within_means_that_what_passes_one_passes_the_other(
     narrow: Screen, wide: Screen, machines: list[tuple[dict[str, int], set[str], str]]
 ) -> None:
-    assume(narrow.is_within(wide))
+    narrow = narrow if narrow.is_within(wide) else narrower(narrow, wide)
+    assert narrow.is_within(wide)
     for machine in machines:
         if narrow.passes(*machine):
             assert wide.passes(*machine), (str(narrow), str(wide), machine)
 
 
-@settings(max_examples=300)
+@settings(max_examples=200, deadline=None)
 @given(screens(), screens())
 def test_not_within_means_that_some_machine_tells_them_apart(narrow: Screen, wide: Screen) -> None:
-    """The other direction, where `narrow` lets anybody pass at all and no minimum is 0."""
-    assume(not narrow.is_within(wide) and all(wide.minimums.values()))
+    """The other direction, where `narrow` lets anybody pass at all."""
+    assume(not narrow.is_within(wide))
     allowed = [key for key in (*PUBLIC, "U-another") if narrow.passes(narrow.minimums, narrow.flags, key)]
     assume(allowed)
     assert not all(wide.passes(narrow.minimums, narrow.flags, key) for key in allowed)

@@ -104,9 +104,10 @@ def test_parts_out_of_order_are_found() -> None:
     one, two, three = c.parts(b"x" * 90, 30)
     for order in ((two,), (one, three), (one, two, two), (one, two, three, three)):
         assembler = c.Assembler()
+        for message in order[:-1]:
+            assembler.add(message)
         with pytest.raises(BadRecordError, match=r"part \d of a commit follows part \d"):
-            for message in order:
-                assembler.add(message)
+            assembler.add(order[-1])
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def accepts(kind: str, body: dict[str, Any]) -> bool:
 def test_the_table_and_the_model_accept_the_same_bodies(kind: str) -> None:
     seen = {True: 0, False: 0}
 
-    @settings(max_examples=250, deadline=None)
+    @settings(max_examples=120, deadline=None)
     @given(bodies(KINDS[kind]))
     def agree(body: dict[str, Any]) -> None:
         wire = dumps(body)
@@ -114,7 +114,12 @@ def test_a_good_message_becomes_a_request() -> None:
     stored = message()
     request = admit(stored)
     assert request.refusal == ""
-    assert (request.sequence, request.time_ns, request.account, request.kind) == (12, 34_000, PUBLIC[0], "bid")
+    assert (request.sequence, request.time_ns, request.account, request.kind) == (
+        12,
+        34_000,
+        PUBLIC[0],
+        "bid",
+    )
     assert (request.session, request.number) == (7, 3)
     assert request.content == stored.data[87:]
     assert request.body["price"] == 20000 and request.body["flags"] == []
@@ -171,7 +176,9 @@ def test_a_signature_has_one_spelling() -> None:
     assert taken == [stored.data[85]]
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"1", b"null", b'"text"', b"{", b"{}x", b"\xff{}", b"NaN", b"["])
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"1", b"null", b'"text"', b"{", b"{}x", b"\xff{}", b"NaN", b"["]
+)
 def test_what_is_no_json_object_is_unreadable(content: bytes) -> None:
     subject = intake(PUBLIC[0], "bid")
     signature = KEYS[0].sign(subject.encode() + b"\n" + content).encode()
@@ -193,9 +200,7 @@ def test_what_is_no_json_object_is_unreadable(content: bytes) -> None:
         ({"session": 5, "number": 1, "price": 2**70}, 5, 1, "R5/price/form"),
     ],
 )
-def test_where_the_number_cannot_be_read(
-    body: dict[str, Any], session: int, number: int, code: str
-) -> None:
+def test_where_the_number_cannot_be_read(body: dict[str, Any], session: int, number: int, code: str) -> None:
     subject = intake(PUBLIC[0], "bid")
     content = json.dumps(body).encode()
     data = KEYS[0].sign(subject.encode() + b"\n" + content).encode() + b"\n" + content
@@ -214,13 +219,13 @@ SUBJECTS = st.sampled_from(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(SUBJECTS, st.binary(max_size=300) | st.binary(max_size=60).map(lambda rest: b"A" * 86 + b"\n" + rest))
 def test_garbage_never_raises(subject: str, data: bytes) -> None:
     assert admit(Stored(1, 1, subject, data)).refusal.startswith("R35/")
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.sampled_from(KIND_NAMES), st.dictionaries(st.text(max_size=8), any_json, max_size=4), any_json)
 def test_signed_garbage_never_raises(kind: str, body: dict[str, Any], odd: object) -> None:
     for member in KINDS[kind].members[:1]:
