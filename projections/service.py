@@ -18,7 +18,7 @@ import nats.errors
 import uvloop
 from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError
 
 from events import subjects
 from events.commit import Commit
@@ -77,9 +77,9 @@ class Service:
             try:
                 end = await last_sequence(self._nc, subjects.JOURNAL)
                 break
-            except NotFoundError as error:
+            except (nats.errors.Error, APIError, TimeoutError) as error:
                 if asyncio.get_running_loop().time() > deadline:
-                    raise LogGapError("there is no JOURNAL: does the exchange run?") from error
+                    raise LogGapError(f"JOURNAL cannot be read ({error}): does the exchange run?") from error
                 await asyncio.sleep(0.1)
         if end < self._progress.sequence:
             raise StoreError(

@@ -313,13 +313,16 @@ def test_a_log_that_ends_before_the_store_is_refused(service: Projections) -> No
 
 
 def test_a_store_that_was_rebuilt_elsewhere_is_taken(service: Projections) -> None:
+    """And the service waits for the streams, which the exchange makes."""
     rebuild(LOG[:4], service.store).close()
 
     async def test() -> None:
         nc = await connect(service.server, BUYER, name="buyer")
         try:
-            await journal(nc, LOG)
             service.start()
+            asks = await nc.subscribe("$JS.API.STREAM.INFO.JOURNAL")
+            await asks.next_msg(timeout=PATIENCE_S)
+            await journal(nc, LOG)
             await until(nc, len(LOG))
         finally:
             await nc.close()
