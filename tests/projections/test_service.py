@@ -284,7 +284,7 @@ def test_another_log_is_refused(service: Projections, known: int) -> None:
 
     async def test() -> None:
         nc = await connect(service.server, OPERATOR, name="writer")
-        await journal(nc, LOG)
+        await journal(nc, LOG[: known + 5])  # not longer than the store where every commit is looked at
         await nc.close()
 
     run(test())
