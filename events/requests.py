@@ -202,7 +202,8 @@ class Kind:
 
 
 PRICE = Integer(0, 10**12)  # a million credits; times the largest size it stays within 64 bits
-SIZE = Integer(1, 1_000_000)
+MOST_CPUS = 10_000  # of one order: what it matches must fit in one answer
+SIZE = Integer(1, MOST_CPUS)
 ID = Integer(1, NUMBER)
 
 NUMBERED = (
@@ -276,7 +277,7 @@ KINDS: dict[str, Kind] = {
                 *NUMBERED,
                 Member("order", ID, "R9", "the order's number"),
                 Member("price", PRICE, "R9", "new limit: micro-credits per CPU hour", None),
-                Member("size", Integer(0, 1_000_000), "R9", "new size; 0 cancels", None),
+                Member("size", Integer(0, MOST_CPUS), "R9", "new size; 0 cancels", None),
                 Member("minimums", Numbers(SCREEN_NUMBERS), "R9", "new screen of a bid, given whole", None),
                 Member("flags", Many(Text(FLAG), MOST_FLAGS), "R9", "new screen of a bid, given whole", None),
                 Member(
