@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import sys
 import time
+from collections.abc import AsyncIterator
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -27,6 +29,7 @@ from events.log import NotAdmittedError, UnreachableError
 from seller_node.node import Node, Tally
 from seller_node.place import DEFAULT, Place, PlaceTakenError
 from seller_node.profile import BadOfferError, Profile, offer
+from seller_node.trial import try_all
 
 MARKET_ERRORS = (
     BadOfferError,
@@ -99,6 +102,7 @@ def run(
             _say(
                 "a DEMONSTRATION: this node may offer more CPUs than this machine has (against R24)", as_json
             )
+        _allow_files()
         began = time.monotonic()
         try:
             tally, interrupted = uvloop.run(_run(url, key, profile, price, report, as_json))
@@ -107,6 +111,12 @@ def run(
         _sum_up(tally, time.monotonic() - began, as_json)
     if interrupted:
         raise typer.Exit(130)
+
+
+def _allow_files() -> None:
+    """Every program takes five descriptors of ours: use all that the system lets us have."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _offer(
@@ -131,10 +141,8 @@ async def _run(
     def say(text: str) -> None:
         _say(text, as_json)
 
-    runtimes = {runtime.tag: runtime for runtime in seccomp.runtimes(report)}
     async with contextlib.AsyncExitStack() as ours:
-        for runtime in runtimes.values():
-            ours.push_async_callback(runtime.close)
+        runtimes = await ours.enter_async_context(_tried(report))
         client = await ours.enter_async_context(await Client.connect(url, key, name=NAME))
         node = Node(client, profile, price, runtimes, say)
         interrupts = 0
@@ -164,6 +172,22 @@ async def _run(
     return node.tally, interrupts > 0
 
 
+@contextlib.asynccontextmanager
+async def _tried(report: seccomp.Report) -> AsyncIterator[dict[str, seccomp.Runtime]]:
+    """The runtimes by tag, after a program of each kind has run. Raises JailError."""
+    async with contextlib.AsyncExitStack() as ours:
+        runtimes = seccomp.runtimes(report)
+        for runtime in runtimes:
+            ours.push_async_callback(runtime.close)
+        await try_all(runtimes)
+        yield {runtime.tag: runtime for runtime in runtimes}
+
+
+async def _try(report: seccomp.Report) -> None:
+    async with _tried(report):
+        pass
+
+
 def _farewell(node: Node) -> str:
     if not node.contracts:
         return "stopping: nothing runs"
@@ -174,7 +198,9 @@ def _farewell(node: Node) -> str:
 
 
 def _say(text: str, as_json: bool) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr if as_json else sys.stdout, flush=True)
+    line = f"{time.strftime('%H:%M:%S')} {text}"
+    with contextlib.suppress(BrokenPipeError):  # who reads the log may leave; the node goes on
+        print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
 
 
 def _sum_up(tally: Tally, seconds: float, as_json: bool) -> None:
@@ -202,10 +228,13 @@ def check(
     Exit status 1 if `run` would refuse.
     """
     report = seccomp.probe(at_most=at_most)
+    profile: Profile | None = None
     try:
-        profile, refusal = _offer(at_most, name, cpus, memory, False)[0], ""
+        profile, _ = _offer(at_most, name, cpus, memory, False)
+        uvloop.run(_try(report))
+        refusal = ""
     except (BadOfferError, seccomp.JailError) as error:
-        profile, refusal = None, str(error)
+        refusal = str(error)
     tags = [runtime.tag for runtime in seccomp.runtimes(report)]
     if as_json:
         layers = [{"name": layer.name, "works": layer.works, "why": layer.why} for layer in report.layers]
@@ -219,7 +248,7 @@ def check(
             table.add_row(layer.name, "yes" if layer.works else "no", layer.why)
         console.print(table)
         console.print(f"level: {report.level or 'none'}; runtimes: {', '.join(tags) or 'none'}", markup=False)
-        if profile:
+        if profile and not refusal:
             console.print(
                 f"would offer: machine {profile.machine}, {profile.cpus} CPUs, {profile.memory_mb} MiB each",
                 markup=False,

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from events.cli import credits
-from events.client import BadRequestError, Client, FeedMessage, NoAnswerError, QueryError, RefusedError
+from events.client import Client, FeedMessage, NoAnswerError, QueryError, RefusedError
 from links.endpoint import Endpoint
 from seccomp import Exit, Runtime
 from seller_node.contract import Contract
 from seller_node.profile import Profile, cpu_numbers
 from seller_node.run import Jails
+from seller_node.votes import Votes
 
 SILENCE_S = 600.0  # without the exchange, after which programs are stopped as in a freeze (R20)
-MOST_VOTES = 10_000  # that wait for an exchange that is away
 GOODBYE_S = 5.0  # for each request of a node that leaves
 
 log = logging.getLogger("seller_node")
@@ -63,7 +63,7 @@ class Node:
         self._asks: set[int] = set()  # of this machine, as far as the feed has told
         self._stopping = False
         self._frozen, self._silent = "", False
-        self._votes: asyncio.Queue[tuple[int, int, bool]] = asyncio.Queue(MOST_VOTES)
+        self._votes = Votes(client)
         self._errands: set[asyncio.Task[None]] = set()
         self._over = asyncio.Event()
 
@@ -117,7 +117,7 @@ class Node:
     async def _serve(self) -> None:
         await self._state_machine()
         since, market = await self._take_up()
-        await first_to_end(self._follow(since, market), self._accept(), self._vote(), self._sell())
+        await first_to_end(self._follow(since, market), self._accept(), self._votes.cast(), self._sell())
 
     async def _sell(self) -> None:
         await self._place_ask()
@@ -193,7 +193,14 @@ class Node:
     def _end_if_done(self) -> None:
         """The ask's end is heard on the feed, after every contract that it opened."""
         if self._stopping and not self.contracts and self._ask and self._ask not in self._asks:
-            self._over.set()
+            self._errand(self._end_after_votes())
+
+    async def _end_after_votes(self) -> None:
+        try:
+            await self._votes.all_cast(GOODBYE_S)
+        except TimeoutError:
+            self._say("the last votes are not cast: the market does not answer")
+        self._over.set()
 
     async def _withdraw(self) -> None:
         """End all that runs, then tell the market."""
@@ -249,19 +256,6 @@ class Node:
                     seen[event["kind"]] += 1
             self._tell(message, seen, self.tally.earned - earned)
             self._end_if_done()
-
-    async def _vote(self) -> None:
-        """Votes one by one, for as long as it takes (R26)."""
-        while True:
-            number, hour, good = await self._votes.get()
-            while True:
-                try:
-                    await self._client.request("vote", contract=number, hour=hour, good=good)
-                except (RefusedError, BadRequestError) as error:
-                    log.debug("vote on hour %d of contract %d: %s", hour, number, error)
-                except NoAnswerError:
-                    continue
-                break
 
     async def _confirm_started(self, number: int) -> None:
         while number in self.contracts:
@@ -319,11 +313,7 @@ class Node:
         elif kind == "hour_charged":
             self.tally.hours += 1
             self.tally.earned += event["amount"] - event["fee"]
-            good = contract.next_hour()
-            if self._votes.full():
-                log.warning("the oldest vote is given up: %d wait for the exchange", MOST_VOTES)
-                self._votes.get_nowait()
-            self._votes.put_nowait((contract.number, event["hour"], good))
+            self._votes.add(contract.number, event["hour"], good=contract.next_hour())
         elif kind == "hold_returned":
             self.tally.lost_hours += 1
         elif kind == "contract_ended":

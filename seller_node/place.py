@@ -2,11 +2,13 @@
 
 import fcntl
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 from events.wire import dumps, loads
 
+TRIES = 4
 DEFAULT = Path("~/.local/state/corehour/seller_node")
 
 
@@ -30,7 +32,7 @@ class Place:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._take()
             draft = self.directory / "node.json.new"
             draft.write_bytes(dumps({"pid": os.getpid(), **about}) + b"\n")
             draft.replace(self.directory / "node.json")
@@ -42,6 +44,17 @@ class Place:
             raise PlaceTakenError(
                 f"{self.directory}: {error.strerror}; give --state a directory to write in"
             ) from error
+
+    def _take(self) -> None:
+        """Lock, past a `status` that just looks who holds it."""
+        for attempt in range(TRIES):
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if attempt == TRIES - 1:
+                    raise
+            time.sleep(0.05)
 
     def release(self) -> None:
         """Let it go."""

@@ -20,7 +20,9 @@ from events.keys import Key
 from events.log import NotAdmittedError
 from links.endpoint import Endpoint
 from links.link import Link
-from seccomp import probe
+from seccomp import probe, runtimes
+from seller_node.node import Node
+from seller_node.profile import offer
 from tests.seller_node.programs import program
 from tests.seller_node.stage import give, jailed, outcome, start, started, until
 
@@ -197,7 +199,7 @@ def test_the_life_of_a_node(market: Market, tmp_path: Path) -> None:
         voted = await on.happened("voted", 2, account=on.seller.public, hour=1)
         assert {(event["contract"], event["good"]) for event in voted} == {(first, True), (second, False)}
         await on.happened("contract_renewed", 2)
-        # It stops at the hour's end.
+        # It stops at the hour's end; until then the link goes on.
         await start(link, 2, program("spin"), ["spin"])
         await started(link, 2)
         code, text, _ = await on.ask("stop", "--json", login=False)
@@ -209,6 +211,8 @@ def test_the_life_of_a_node(market: Market, tmp_path: Path) -> None:
         assert await link.receive() is None
         earned = sum(event["amount"] - event["fee"] for event in on.of_kind("hour_charged"))
         assert len(on.of_kind("hour_charged")) == 4
+        voted = await on.happened("voted", 2, account=on.seller.public, hour=2)
+        assert {(event["contract"], event["good"]) for event in voted} == {(first, True), (second, False)}
         assert earned == 4 * (PRICE - PRICE // 100)
         await on.said(lines, "2 contracts, 4 hours charged (0 not paid), 0.079200 earned; 1 runs")
         code, text, _ = await on.ask("statement", "--json")
@@ -291,6 +295,42 @@ def test_a_machine_that_was_lost_comes_back_by_its_heartbeat(market: Market, tmp
     play(market, tmp_path, test)
 
 
+def test_without_an_exchange_programs_stand_still_until_it_is_heard(
+    market: Market, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seller_node.node.SILENCE_S", 3.0)  # ten minutes are long for a test
+
+    async def test(on: Trading) -> None:
+        report, lines = probe(), list[str]()
+        client = await Client.connect(market.server, on.seller, name="seller_node")
+        found = {runtime.tag: runtime for runtime in runtimes(report)}
+        offered = offer(machine="m1", cpus=1, memory=256, more_cpus=False, level=report.level, tags=found)
+        node = Node(client, offered, PRICE, found, lines.append)
+        running = asyncio.create_task(node.run())
+        exchange = market.children["exchange"].pid
+        assert exchange
+        try:
+            await on.buyer.request("bid", price=PRICE, size=1)
+            link = await on.echo((await on.happened("contract_opened"))[0]["contract"])
+            os.kill(exchange, signal.SIGSTOP)
+            await on.said(lines, "no exchange for ten minutes")
+            assert set(jailed().values()) == {"T"}
+            await give(link, 1, b"held")
+            os.kill(exchange, signal.SIGCONT)
+            await on.said(lines, "heard again")
+            assert (await outcome(link, 1))["output"] == b"held"
+        finally:
+            os.kill(exchange, signal.SIGCONT)
+            node.leave()
+            await running
+            for runtime in found.values():
+                await runtime.close()
+            await client.close()
+        assert jailed() == {}
+
+    play(market, tmp_path, test)
+
+
 def test_what_cannot_be_is_one_line(market: Market, tmp_path: Path) -> None:
     async def test(on: Trading) -> None:
         cpus = len(os.sched_getaffinity(0))
@@ -308,9 +348,9 @@ def test_what_cannot_be_is_one_line(market: Market, tmp_path: Path) -> None:
             assert (code, out) == (1, ""), errors
             assert len(errors.splitlines()) == 1, errors
             assert re.search(reason, errors), errors
-            code, out, errors = await on.ask("run", "--price", "0.02", "--json", *words)
-            assert code == 1
-            assert re.search(reason, json.loads(out)["error"])
+        code, out, errors = await on.ask("run", "--price", "0.02", "--json", "--name", "client")
+        assert (code, errors) == (1, "")
+        assert "--name" in json.loads(out)["error"]
         assert (await on.ask("run", "--price", "-1"))[0] == 2
         code, out, _ = await on.ask("check", "--json", login=False)
         assert (code, json.loads(out)["offer"]["cpus"]) == (0, cpus)
