@@ -88,6 +88,11 @@ class Client:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    @property
+    def number(self) -> int:
+        """The number of the last request in this session, 0 before the first (R12)."""
+        return self._number
+
     async def close(self) -> None:
         """Send what is waiting and leave."""
         with contextlib.suppress(nats.errors.Error, TimeoutError, asyncio.CancelledError):
