@@ -1,0 +1,251 @@
+"""The `buyer` command."""
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+
+from buyer import orders
+from buyer.executor import LostConnectionError, run_job
+from buyer.job import BadJobError, Job, Result, Unit
+from buyer.offers import offers_under, show_offers
+from buyer.orders import ERRORS, DryRun, ScreenText, ask, money, screen_of, wrong
+from buyer.program import (
+    ENCODINGS,
+    NATIVE,
+    check_output,
+    find_inputs,
+    python_runtime,
+    read_native,
+    read_python,
+)
+from buyer.progress import Shown
+from events.cli import (
+    Creds,
+    Json,
+    Server,
+    application,
+    credits,
+    edge,
+    resolve_creds,
+    resolve_server,
+    show,
+)
+from events.client import Client
+
+INTERRUPTED = 130  # exit status after Ctrl-C
+STDIN = "stdin"  # the name of the one unit where no input is given
+
+app = application("Rents CPU hours: run a program on other people's machines, and look after your orders.")
+
+
+@app.command()
+def run(
+    max_price: Annotated[
+        str, typer.Option("--max-price", help="The most to pay for a CPU hour.", metavar="CREDITS")
+    ],
+    program: Annotated[
+        list[str] | None,
+        typer.Argument(help="After --: a static executable and its arguments.", show_default=False),
+    ] = None,
+    cpus: Annotated[int, typer.Option("--cpus", min=1, help="The most CPUs at once.")] = 1,
+    max_cost: Annotated[
+        str, typer.Option("--max-cost", help="The most to spend on all of it.", metavar="CREDITS")
+    ] = "",
+    screen: ScreenText = "",
+    runtime: Annotated[
+        str,
+        typer.Option("--runtime", help="What runs it.", show_default=f"{NATIVE}, or this Python's minor"),
+    ] = "",
+    python: Annotated[
+        str, typer.Option("--python", help="Run a Python function instead.", metavar="FILE:FUNCTION")
+    ] = "",
+    encoding: Annotated[
+        str, typer.Option("--encoding", help="Of the function's input and result: bytes or json.")
+    ] = "bytes",
+    inputs: Annotated[
+        str, typer.Option("--input", help="One unit of work for each file that matches.", metavar="GLOB")
+    ] = "",
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Directory of the results, named as the inputs.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the job in --output: run what is unfinished.")
+    ] = False,
+    settle: Annotated[
+        bool, typer.Option("--settle", help="Stay until the last hour is charged, and vote on it.")
+    ] = False,
+    dry_run: DryRun = False,
+    server: Server = "",
+    creds: Creds = None,
+    as_json: Json = False,
+) -> None:
+    """Run a program on every input, on as many CPUs as --cpus.
+
+    Without --input, standard input goes to one run, and its output, errors and exit status are ours.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="buyer-") as temporary:
+            place = output or Path(temporary)
+            if resume and not output:
+                raise BadJobError("--resume: name the --output of the job to go on with")
+            job = _job(
+                (program or [], runtime, python, encoding),
+                _units(inputs, output, Path(temporary), dry_run, as_json),
+                (cpus, money("--max-price", max_price), money("--max-cost", max_cost) if max_cost else None),
+                place,
+                screen,
+                (resume, settle),
+            )
+            if dry_run:
+                _show_plan(job, server, creds, as_json)
+                return
+            result = _run(job, server, creds, as_json)
+            if not output:
+                raise typer.Exit(_pass_through(result, place))
+    except BadJobError as error:
+        wrong(str(error), as_json)
+    if as_json:
+        show(result.wire())
+    raise typer.Exit(INTERRUPTED if result.interrupted else int(not result.is_good))
+
+
+for command in (
+    orders.order,
+    orders.orders,
+    orders.contracts,
+    orders.resize,
+    orders.cancel,
+    orders.statement,
+):
+    app.command()(command)
+
+
+def _units(inputs: str, output: Path | None, temporary: Path, dry_run: bool, as_json: bool) -> list[Unit]:
+    """What is to be done; without inputs, our standard input. Raises BadJobError."""
+    if output:
+        check_output(output)
+    if inputs:
+        if not output:
+            raise BadJobError("--output: say where the results go")
+        return find_inputs(inputs)
+    if as_json and not output and not dry_run:
+        raise BadJobError("--output: with --json, say where the run's own output goes")
+    if dry_run:
+        return [Unit(STDIN, b"")]
+    kept = temporary / "input"
+    with kept.open("wb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+    return [Unit(STDIN, kept)]
+
+
+def _job(
+    what: tuple[list[str], str, str, str],
+    units: list[Unit],
+    bounds: tuple[int, int, int | None],
+    output: Path,
+    screen: str,
+    how: tuple[bool, bool],
+) -> Job:
+    """The job that the options describe. Raises BadJobError."""
+    program, runtime, python, encoding = what
+    if python:
+        if program:
+            raise BadJobError("--python: no program beside it")
+        if encoding not in ENCODINGS:
+            raise BadJobError(f"--encoding: {encoding!r} is not one of {', '.join(ENCODINGS)}")
+        data, function = read_python(python)
+        runtime, arguments = runtime or python_runtime(), [function, encoding]
+    elif program:
+        runtime, data = runtime or NATIVE, read_native(program[0])
+        arguments = [Path(program[0]).name, *program[1:]]
+    else:
+        raise BadJobError("program: name it after --, or a Python function with --python")
+    cpus, max_price, max_cost = bounds
+    resume, settle = how
+    return Job(
+        data, runtime, arguments, units, cpus, max_price, output, max_cost, screen_of(screen), resume, settle
+    )
+
+
+def _show_plan(job: Job, server: str, creds: Path | None, as_json: bool) -> None:
+    async def look(client: Client) -> None:
+        found = await offers_under(client, job.max_price, job.demands())
+        show_offers(found, job.max_price, job.most_slots(), job.demands(), as_json, len(job.units))
+
+    ask(server, creds, as_json, look)
+
+
+def _run(job: Job, server: str, creds: Path | None, as_json: bool) -> Result:
+    """Run the job and say what it came to."""
+    shown = Shown(job, silent=as_json)
+
+    async def whole() -> Result:
+        async with await Client.connect(
+            resolve_server(server), resolve_creds(creds), name="buyer run"
+        ) as client:
+            stop = asyncio.Event()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                asyncio.get_running_loop().add_signal_handler(number, _interrupt, stop)
+            return await run_job(client, job, shown, stop)
+
+    with edge(as_json, *ERRORS, LostConnectionError, OSError), shown:
+        result = uvloop.run(whole())
+    for line in _summary(result):
+        shown.say(line)
+    return result
+
+
+def _interrupt(stop: asyncio.Event) -> None:
+    """Ctrl-C: the first ends the job in order, the second leaves at once."""
+    if stop.is_set():
+        os._exit(INTERRUPTED)
+    print("\nleaving: the bid is cancelled; Ctrl-C again leaves at once", file=sys.stderr)
+    stop.set()
+
+
+def _summary(result: Result) -> list[str]:
+    """What a person must know at the end."""
+    good = sum(ended.is_good for ended in result.units.values())
+    lines = [
+        f"{len(result.units)} units done, {good} with exit status 0; {result.lost} runs lost and sent again; "
+        f"{result.contracts} contracts"
+    ]
+    bad = [name for name, ended in result.units.items() if not ended.is_good]
+    if bad:
+        more = f" and {len(bad) - 10} more" if len(bad) > 10 else ""
+        lines.append(f"not with exit status 0: {', '.join(bad[:10])}{more}")
+    if result.unfinished:
+        lines.append(
+            f"{len(result.unfinished)} units unfinished: {result.reason}; --resume goes on with them"
+        )
+    elif result.reason:
+        lines.append(result.reason)
+    lines.append(f"cost so far: {credits(result.charged)} charged; {result.owed()}")
+    return lines
+
+
+def _pass_through(result: Result, place: Path) -> int:
+    """The one run's output and errors are ours, and so is its exit status."""
+    ended = result.units.get(STDIN)
+    if ended is None:
+        return INTERRUPTED if result.interrupted else 1
+    for name, stream in ((STDIN, sys.stdout.buffer), (f"{STDIN}.err", sys.stderr.buffer)):
+        path = place / name
+        if path.exists():
+            with path.open("rb") as file:
+                shutil.copyfileobj(file, stream)
+            stream.flush()
+    return 128 + ended.signal if ended.signal else ended.status
+
+
+def main() -> None:
+    """The command's entry."""
+    app()

@@ -1,0 +1,87 @@
+"""What is sent to sellers, looked at before it is sent: the program and its inputs."""
+
+import ast
+import glob
+import os
+import struct
+import sys
+from pathlib import Path
+
+from buyer.job import BadJobError, Unit
+
+NATIVE = "native/x86_64-linux"
+ENCODINGS = ("bytes", "json")
+_ELF = struct.Struct("<16sHHIQQQIHHHHHH")
+_X86_64 = 62
+_PT_INTERP = 3
+
+
+def python_runtime() -> str:
+    """The runtime tag of this interpreter."""
+    return f"python/3.{sys.version_info.minor}"
+
+
+def read_native(path: str) -> bytes:
+    """A static executable. Raises BadJobError where it is none, before any money moves."""
+    place = Path(path)
+    try:
+        data = place.read_bytes()
+    except OSError as error:
+        raise BadJobError(f"program: {path}: {error.strerror}") from error
+    if not os.access(place, os.X_OK):
+        raise BadJobError(f"program: {path} is not executable (put quotes around a pattern of --input)")
+    if data[:4] != b"\x7fELF" or len(data) < _ELF.size:
+        hint = "; a script cannot run in the jail" if data[:2] == b"#!" else ""
+        raise BadJobError(f"program: {path} is no ELF executable{hint}")
+    header = _ELF.unpack_from(data)
+    if data[4] != 2 or data[5] != 1 or header[2] != _X86_64:
+        raise BadJobError(f"program: {path} is not for x86_64 Linux")
+    offset, size, count = header[5], header[9], header[10]
+    for index in range(count):
+        place_of = offset + index * size
+        if place_of + 4 <= len(data) and struct.unpack_from("<I", data, place_of)[0] == _PT_INTERP:
+            raise BadJobError(
+                f"program: {path} is linked dynamically, and the jail has no libraries; link with -static"
+            )
+    return data
+
+
+def read_python(spec: str) -> tuple[bytes, str]:
+    """(source, function) of `FILE:FUNCTION`. Raises BadJobError; the file is parsed, never run."""
+    file, sign, function = spec.rpartition(":")
+    if not sign or not file or not function.isidentifier():
+        raise BadJobError(f"--python: {spec!r} is not FILE:FUNCTION, as work.py:dither")
+    try:
+        source = Path(file).read_bytes()
+    except OSError as error:
+        raise BadJobError(f"--python: {file}: {error.strerror}") from error
+    try:
+        tree = ast.parse(source, file)
+    except (SyntaxError, ValueError) as error:
+        raise BadJobError(f"--python: {file} is no Python source: {error}") from error
+    if not any(isinstance(node, ast.FunctionDef) and node.name == function for node in tree.body):
+        raise BadJobError(f"--python: {file} has no function {function!r} at its top level")
+    return source, function
+
+
+def find_inputs(pattern: str) -> list[Unit]:
+    """One unit for each file that matches, in the order of their names. Raises BadJobError."""
+    paths = sorted(Path(name) for name in glob.glob(pattern, recursive=True))
+    files = [path for path in paths if path.is_file()]
+    if not files:
+        raise BadJobError(f"--input: no file matches {pattern!r}")
+    for path in files:
+        if not os.access(path, os.R_OK):
+            raise BadJobError(f"--input: {path} cannot be read")
+    return [Unit(path.name, path) for path in files]
+
+
+def check_output(path: Path) -> None:
+    """That results can be written there. Raises BadJobError."""
+    nearest = path
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    if path.exists() and not path.is_dir():
+        raise BadJobError(f"--output: {path} is no directory")
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise BadJobError(f"--output: {nearest} is not writable")

@@ -1,0 +1,43 @@
+"""Where a run's output goes."""
+
+import os
+from pathlib import Path
+
+
+class Results:
+    """Where a run's output goes until it is whole: then it appears under its name, at once."""
+
+    def __init__(self, partial: Path, output: Path, name: str, contract: int) -> None:
+        """Raises OSError."""
+        self._places = {
+            partial / f"{contract}.out": output / name,
+            partial / f"{contract}.err": output / f"{name}.err",
+        }
+        self._out, self._err = (path.open("wb") for path in self._places)
+
+    def write_output(self, data: bytes) -> None:
+        """Next bytes of standard output. Raises OSError."""
+        self._out.write(data)
+
+    def write_errors(self, data: bytes) -> None:
+        """Next bytes of standard error. Raises OSError."""
+        self._err.write(data)
+
+    def finish(self) -> None:
+        """The run ended: put output, and errors if there are any, in place. Raises OSError."""
+        for file, (path, place) in zip((self._out, self._err), self._places.items(), strict=True):
+            file.flush()
+            os.fsync(file.fileno())
+            empty = file.tell() == 0
+            file.close()
+            if file is self._err and empty:
+                path.unlink()
+                place.unlink(missing_ok=True)
+            else:
+                path.replace(place)
+
+    def discard(self) -> None:
+        """Forget what was written, unless it was finished."""
+        for file, path in zip((self._out, self._err), self._places, strict=True):
+            file.close()
+            path.unlink(missing_ok=True)
