@@ -16,7 +16,7 @@ import uvloop
 from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 
-from events import subjects
+from events import faults, subjects
 from events.commit import FIRST
 from events.keys import BadKeyError, Key
 from events.log import (
@@ -127,7 +127,9 @@ class Service:
         if done is None:
             return
         commit, body = done
+        faults.point("exchange.before-append")
         self._journal = await append_commit(self._nc, body, self._journal)
+        faults.point("exchange.after-append")
         self._committed = time.monotonic()
         self._wake.set()
         log.debug("commit %d: requests to %d, %d events", commit.number, commit.last, len(commit.events))

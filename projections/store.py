@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Column, Connection, Integer, Table, Text, create_engine, event, select
 from sqlalchemy.exc import DatabaseError, OperationalError
 
+from events import faults
 from events.commit import FIRST, Commit
 from events.records import ClockMoved
 from events.wire import dumps, loads
@@ -137,6 +138,8 @@ class Store:
             self._connection.execute(CURSOR.update(), {"commit": number, "hash": last})
             if progress is not None:
                 self._connection.execute(PROGRESS.update(), progress._asdict())
+            faults.point("projections.before-commit")
+        faults.point("projections.after-commit")
 
     def _fold(self, commit: Commit) -> None:
         """One commit through every projection, each event with its moment."""
