@@ -38,9 +38,11 @@ from events.requests import encode
 from events.wire import dumps
 
 DEFAULT_TERMS = {"hour_us": 3600 * 10**6, "lost_after_us": 30 * 10**6, "fee_ppm": 10_000}
+LEAST_TERMS = {"hour_us": 1_000_000, "lost_after_us": 100_000}
 TENTH = 10  # lost-after is at most a tenth of the hour (R13)
 READY_S = 600.0  # exchange and projections have read the log within this
 SAY_EVERY_S = 5.0
+DISK_S = 5.0  # how often the space left is looked at
 
 Seconds = int | float | Decimal
 
@@ -79,15 +81,22 @@ class Market:
         return self.keys.operator
 
     async def __aenter__(self) -> "Market":
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.end()
+
+    async def start(self) -> None:
         """Start everything and wait until it answers. Raises MarketError, BadPlaceError, BadKeyError."""
         try:
             await self._start()
         except BaseException:
-            await self._stack.aclose()
+            await self.end()
             raise
-        return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def end(self) -> None:
+        """End everything, in order."""
         await self._stack.aclose()
 
     async def failure(self) -> None:
@@ -116,6 +125,7 @@ class Market:
             log = self.data / f"logs/{name}.log"
             self._keep(Child(name, module(f"{name}.service", *map(str, creds)), log, self._say))
         self._task(self._admit(nats_server))
+        self._task(self._watch_disk())
         await self._unless_failed(self._ready())
         address = {"server": self.server, "pid": os.getpid()}
         server.write(self.data / ADDRESS, dumps(address).decode() + "\n")
@@ -124,9 +134,14 @@ class Market:
         """The terms of a new market: as given, defaults filled in. Raises MarketError (R13)."""
         terms = DEFAULT_TERMS | {name: value for name, value in self._given.items() if value is not None}
         hour, lost_after = terms["hour_us"], terms["lost_after_us"]
+        for name, least in LEAST_TERMS.items():
+            if terms[name] < least:
+                raise MarketError(
+                    f"{spoken(name, terms[name])} is too short; give at least {least / 1e6:g} s"
+                )
         if lost_after * TENTH > hour:
             raise MarketError(
-                f"lost-after: {lost_after / 1e6:g} s is more than a tenth of the hour ({hour / 1e6:g} s); "
+                f"{spoken('lost_after_us', lost_after)} is more than a tenth of the hour ({hour / 1e6:g} s); "
                 f"give at most {hour / TENTH / 1e6:g} s (R13)"
             )
         return terms
@@ -196,6 +211,20 @@ class Market:
         async with closing(await connect(self.server, self.keys.operator, name="admission")) as nc:
             await admission.follow(nc, self.keys, self.data / server.USERS, lambda: nats_server.pid)
 
+    async def _watch_disk(self) -> None:
+        """Warn while there is time; stop before the log is cut off in the middle. Raises MarketError."""
+        warned = False
+        while True:
+            free = server.free_bytes(self.data)
+            if free < server.LEAST_FREE // 4:
+                raise MarketError(
+                    f"disk full: {free // 2**20} MiB left at {self.data}; free some, start again"
+                )
+            if free < server.LEAST_FREE and not warned:
+                self._say(f"disk nearly full: {free // 2**20} MiB left at {self.data}")
+            warned = free < server.LEAST_FREE
+            await asyncio.sleep(DISK_S)
+
     async def _ready(self) -> None:
         """Wait until the exchange is heard and the projections have read what it had written by then."""
         began = said = time.monotonic()
@@ -224,9 +253,16 @@ class Market:
         for name, value in self._given.items():
             if value is not None and value != terms[name]:
                 raise MarketError(
-                    f"{name}: this market was opened with {terms[name]}, not {value}, and terms stay; "
-                    "leave the option out, or give another --data for a new market"
+                    f"{spoken(name, value)}: this market was opened with {spoken(name, terms[name])}, and terms "
+                    "stay; leave the option out, or give another --data for a new market"
                 )
+
+
+def spoken(term: str, value: int) -> str:
+    """A term with its value, as people say it: `hour 3600 s`, `fee 10000 ppm`."""
+    if term == "fee_ppm":
+        return f"fee {value} ppm"
+    return f"{term.removesuffix('_us').replace('_', '-')} {value / 1e6:g} s"
 
 
 def _forget(failure: "asyncio.Future[None]") -> None:

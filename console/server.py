@@ -199,12 +199,17 @@ def is_free(host: str, port: int) -> bool:
 
 def check_disk(data: Path) -> None:
     """Whether there is room for a log. Raises BadPlaceError."""
-    free = shutil.disk_usage(data).free
+    free = free_bytes(data)
     if free < LEAST_FREE:
         raise BadPlaceError(
             f"disk full: {data} has {free // 2**20} MiB left, a market needs {LEAST_FREE // 2**20} MiB; "
             "free some, or give --data on another disk"
         )
+
+
+def free_bytes(data: Path) -> int:
+    """What an ordinary user may still write there."""
+    return shutil.disk_usage(data).free
 
 
 def _family(host: str) -> socket.AddressFamily:
