@@ -303,6 +303,13 @@ def test_a_zygote_that_died_is_started_again(sleep: bytes) -> None:
             await until_async(lambda: not alive(pid), "its program died with it")
             await killed(await runtime.start(sleep, ["sleeper"], LIMITS))
 
+            zygote = next(child for child, parent in parents().items() if parent == os.getpid())
+            os.kill(zygote, signal.SIGSTOP)
+            starting = asyncio.create_task(runtime.start(sleep, ["sleeper"], LIMITS))
+            await asyncio.sleep(0.05)  # the request lies in its socket
+            os.kill(zygote, signal.SIGKILL)
+            await killed(await asyncio.wait_for(starting, 30))
+
     asyncio.run(go())
 
 

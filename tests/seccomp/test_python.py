@@ -139,7 +139,7 @@ DEEDS = {
     "dup": "os.dup(0)",
     "ctypes_call": "import_('ctypes').CDLL(None).fork() or os._exit(0)",
     "ctypes_open": "ctypes_open()",
-    "executable_memory": "import_('mmap').mmap(-1, 4096, prot=7)",
+    "executable_memory": "executable_memory()",
     "memfd": "os.memfd_create('x')",
     "posix_spawn": "os.posix_spawn('/bin/true', ['true'], {})",
     "nice": "os.nice(1)",
@@ -154,6 +154,11 @@ def ctypes_open():
     import ctypes
     fd = ctypes.CDLL(None).open(b"/etc/passwd", 0)
     assert fd >= 0, "refused"
+def executable_memory():
+    import ctypes
+    mmap = ctypes.CDLL(None).mmap
+    mmap.restype = ctypes.c_void_p
+    assert mmap(None, 4096, 7, 0x22, -1, 0) not in (None, 2**64 - 1), "refused"
 def f(data):
     sys.stderr.write("ready\\n")
     {deed}
