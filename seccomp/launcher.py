@@ -105,16 +105,18 @@ class Launcher:
 
     async def _send(self, packet: bytes, fds: list[int]) -> None:
         async with self._turn:
-            zygote = self._running_zygote()
-            while True:
-                try:
-                    socket.send_fds(zygote, [packet], fds)
-                    return
-                except BlockingIOError:
-                    await _writable(zygote)
-                except (BrokenPipeError, ConnectionResetError):
-                    self._end_zygote()
-                    raise ZygoteLostError(f"the {self._kind} zygote ended") from None
+            for _ in range(2):  # the first may be one that died, and was not seen to be dead
+                zygote = self._running_zygote()
+                while True:
+                    try:
+                        socket.send_fds(zygote, [packet], fds)
+                        return
+                    except BlockingIOError:
+                        await _writable(zygote)
+                    except (BrokenPipeError, ConnectionResetError):
+                        self._end_zygote()
+                        break
+            raise ZygoteLostError(f"the {self._kind} zygote ends as soon as it is started")
 
     def _running_zygote(self) -> socket.socket:
         if self._process is not None and self._process.poll() is not None:

@@ -247,7 +247,7 @@ def test_cancelled_starts_leave_nothing(sleep: bytes) -> None:
     async def go() -> None:
         async with runtime_at("A") as runtime:
             await killed(await runtime.start(sleep, ["first"], LIMITS))
-            (zygote,) = descendants(os.getpid())
+            zygote = our_zygote()
             before = set(os.listdir("/proc/self/fd"))
             for turns in range(20):
                 starting = asyncio.create_task(runtime.start(sleep, ["never"], LIMITS))
@@ -271,7 +271,7 @@ def test_a_hundred_starts_leave_neither_process_nor_descriptor(sleep: bytes) -> 
     async def go() -> None:
         async with runtime_at("A") as runtime:
             await one(runtime, 0)
-            (zygote,) = descendants(os.getpid())
+            zygote = our_zygote()
             ours, its = set(os.listdir("/proc/self/fd")), descriptors(zygote)
             for start in range(0, 100, 25):  # some at once
                 await asyncio.gather(*(one(runtime, start + n) for n in range(25)))
@@ -281,6 +281,11 @@ def test_a_hundred_starts_leave_neither_process_nor_descriptor(sleep: bytes) -> 
         assert not descendants(os.getpid())
 
     asyncio.run(go())
+
+
+def our_zygote() -> int:
+    (zygote,) = (child for child, parent in parents().items() if parent == os.getpid())
+    return zygote
 
 
 def descriptors(pid: int) -> set[str]:
@@ -295,7 +300,7 @@ def test_a_zygote_that_died_is_started_again(sleep: bytes) -> None:
         async with runtime_at("A") as runtime:
             program = await runtime.start(sleep, ["sleeper"], LIMITS)
             pid = named("sleeper")
-            zygote = next(child for child, parent in parents().items() if parent == os.getpid())
+            zygote = our_zygote()
             os.kill(zygote, signal.SIGKILL)
             end = await asyncio.wait_for(program.wait(), 30)
             assert end.why == "its keeper was lost"
@@ -303,7 +308,7 @@ def test_a_zygote_that_died_is_started_again(sleep: bytes) -> None:
             await until_async(lambda: not alive(pid), "its program died with it")
             await killed(await runtime.start(sleep, ["sleeper"], LIMITS))
 
-            zygote = next(child for child, parent in parents().items() if parent == os.getpid())
+            zygote = our_zygote()
             os.kill(zygote, signal.SIGSTOP)
             starting = asyncio.create_task(runtime.start(sleep, ["sleeper"], LIMITS))
             await asyncio.sleep(0.05)  # the request lies in its socket
