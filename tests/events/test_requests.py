@@ -21,6 +21,7 @@ from events.requests import (
     decode_body,
     encode,
     model,
+    signed_bytes,
     split,
 )
 from events.subjects import intake
@@ -181,7 +182,7 @@ def test_a_signature_has_one_spelling() -> None:
 )
 def test_what_is_no_json_object_is_unreadable(content: bytes) -> None:
     subject = intake(PUBLIC[0], "bid")
-    signature = KEYS[0].sign(subject.encode() + b"\n" + content).encode()
+    signature = KEYS[0].sign(signed_bytes(subject, content)).encode()
     request = admit(Stored(1, 1, subject, signature + b"\n" + content))
     assert request.refusal == "R35/message/unreadable"
 
@@ -203,7 +204,7 @@ def test_what_is_no_json_object_is_unreadable(content: bytes) -> None:
 def test_where_the_number_cannot_be_read(body: dict[str, Any], session: int, number: int, code: str) -> None:
     subject = intake(PUBLIC[0], "bid")
     content = json.dumps(body).encode()
-    data = KEYS[0].sign(subject.encode() + b"\n" + content).encode() + b"\n" + content
+    data = KEYS[0].sign(signed_bytes(subject, content)).encode() + b"\n" + content
     request = admit(Stored(1, 1, subject, data))
     assert (request.session, request.number, request.refusal) == (session, number, code)
 
@@ -238,7 +239,7 @@ def test_deep_json_is_refused() -> None:
     subject = intake(PUBLIC[0], "bid")
     content = b'{"price":' + b"[" * 30_000 + b"]" * 30_000 + b"}"
     assert len(content) < MOST_BYTES
-    data = KEYS[0].sign(subject.encode() + b"\n" + content).encode() + b"\n" + content
+    data = KEYS[0].sign(signed_bytes(subject, content)).encode() + b"\n" + content
     assert admit(Stored(1, 1, subject, data)).refusal.startswith("R")
 
 
