@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seccomp import _jail
+from seccomp.program import JailError
 
 _BITS = {"namespaces": _jail.NAMESPACES, "landlock": _jail.LANDLOCK, "seccomp": _jail.SECCOMP}
 _LEVELS = {"A": ("namespaces", "landlock", "seccomp"), "B": ("landlock", "seccomp"), "C": ("seccomp",)}
@@ -39,7 +40,8 @@ class Report:
 def probe(at_most: str = "A") -> Report:
     """Try every layer in a process of its own, with the code that a start uses, and say what works.
 
-    `at_most` (A, B, C) leaves out the layers above that level. Takes some 50 ms, blocking.
+    `at_most` (A, B, C) leaves out the layers above that level. Takes some 50 ms, blocking. Raises JailError if
+    Python itself cannot be started for it.
     """
     if at_most not in _LEVELS:
         raise ValueError(f"at_most is {at_most!r}: must be A, B or C")
@@ -73,7 +75,7 @@ def _try_layers() -> dict[str, tuple[str, int]]:
         check=False,
     )
     if done.returncode != 0:
-        raise RuntimeError(f"the probe of the jail failed: {done.stderr.decode(errors='replace').strip()}")
+        raise JailError(f"the probe of the jail failed: {done.stderr.decode(errors='replace').strip()}")
     return {name: (step, error) for name, (step, error) in json.loads(done.stdout).items()}
 
 

@@ -144,6 +144,12 @@ def test_root_that_cannot_become_nobody_runs_nothing(refuse: Path) -> None:
     assert missing.startswith("user: root here cannot become")
 
 
+def test_a_probe_that_cannot_run_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(JailError, match="^the probe of the jail failed: "):
+        probe()
+
+
 def test_probing_leaves_nothing() -> None:
     before = set(os.listdir("/proc/self/fd"))
     probe()
