@@ -40,7 +40,7 @@ class Report:
 def probe(at_most: str = "A") -> Report:
     """Try every layer in a process of its own, with the code that a start uses, and say what works.
 
-    `at_most` (A, B, C) leaves out the layers above that level. Takes some 50 ms, blocking. Raises JailError if
+    `at_most` (A, B, C) leaves out the layers above that level. Takes some 50 ms, blocking. JailError if
     Python itself cannot be started for it.
     """
     if at_most not in _LEVELS:

@@ -146,7 +146,7 @@ def test_root_that_cannot_become_nobody_runs_nothing(refuse: Path) -> None:
 
 def test_a_probe_that_cannot_run_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(JailError, match="^the probe of the jail failed: "):
+    with pytest.raises(JailError, match=r"^the probe of the jail failed: "):
         probe()
 
 
