@@ -253,8 +253,8 @@ class Market:
         for name, value in self._given.items():
             if value is not None and value != terms[name]:
                 raise MarketError(
-                    f"{spoken(name, value)}: this market was opened with {spoken(name, terms[name])}, and terms "
-                    "stay; leave the option out, or give another --data for a new market"
+                    f"{spoken(name, value)}: this market was opened with {spoken(name, terms[name])}, "
+                    "and terms stay; leave the option out, or give another --data for a new market"
                 )
 
 

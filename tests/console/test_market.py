@@ -1,19 +1,152 @@
-"""A whole market: it starts, is kept running, and leaves nothing behind."""
+"""A whole market: it starts, is kept running, ends, and leaves nothing behind."""
 
 import asyncio
+import contextlib
+import os
+import signal
+from pathlib import Path
 
+import pytest
+
+from console import children
+from console.children import Child, ChildFailedError
+from console.data_directory import MarketError, closing, log_of
 from console.market import Market
+from events import subjects
 from events.client import Client
 from events.keys import Key
+from events.log import connect, last_sequence
+from exchange.audit import LogOnServer, audit
 
 
-def test_an_account_added_to_a_running_market_can_connect_at_once(market: Market) -> None:
+def test_an_account_added_to_a_running_market_can_connect_while_others_stay(market: Market) -> None:
     async def run() -> None:
         ann = Key.make()
         async with await Client.connect(market.server, market.operator_key, name="test") as operator:
+            lost: list[int] = []
+
+            async def on_loss() -> None:
+                lost.append(1)
+
+            operator.nc._disconnected_cb = on_loss
             await operator.request("account", account=ann.public, name="ann")
             await operator.request("deposit", account=ann.public, amount=5_000_000, reference="test")
-        async with await Client.connect(market.server, ann, name="test") as client:
-            answer = await client.query("account")
-            assert answer["result"]["free"] == 5_000_000
+            async with await _let_in(market.server, ann) as client:
+                assert (await client.query("account"))["result"]["free"] == 5_000_000
+            assert lost == []
+
+    asyncio.run(run())
+
+
+async def _let_in(server: str, key: Key) -> Client:
+    for _ in range(100):
+        with contextlib.suppress(Exception):
+            return await Client.connect(server, key, name="test")
+        await asyncio.sleep(0.05)
+    return await Client.connect(server, key, name="test")
+
+
+def test_whatever_child_dies_comes_back_and_nothing_is_lost(tmp_path: Path) -> None:
+    async def run() -> None:
+        said: list[str] = []
+        async with Market(tmp_path, hour_s=10, lost_after_s=1, say=said.append) as market:
+            names = [Key.make().public for _ in range(3)]
+            async with await Client.connect(market.server, market.operator_key, name="test") as operator:
+                for (name, child), account in zip(market.children.items(), names, strict=True):
+                    pid = child.pid
+                    os.kill(pid, signal.SIGKILL)
+                    await operator.request("account", account=account, name=name, timeout=30)
+                    assert child.pid != pid and child.starts == 2
+                    assert f"{name} was killed by SIGKILL; starting it again in 0.1 s" in said
+                accounts = (await operator.query("accounts"))["result"]
+                assert {row["account"] for row in accounts} >= set(names)
+                result = await audit(LogOnServer(operator.nc))
+                assert result.ok, result
+            pids = [child.pid for child in market.children.values()]
+        for pid in pids:
+            with pytest.raises(ProcessLookupError):
+                os.kill(pid, 0)
+
+    asyncio.run(run())
+
+
+def test_a_market_goes_on_where_it_was_and_at_the_same_address(tmp_path: Path) -> None:
+    async def run() -> None:
+        ann = Key.make()
+        async with Market(tmp_path, hour_s=10, lost_after_s=1) as first:
+            server = first.server
+            async with await Client.connect(server, first.operator_key, name="test") as operator:
+                await operator.request("account", account=ann.public, name="ann")
+        (tmp_path / "users.conf").unlink()  # it is computed from the log
+        async with Market(tmp_path) as second:
+            assert second.server == server
+            async with await _let_in(server, ann) as client:
+                assert (await client.query("account"))["result"]["name"] == "ann"
+            with pytest.raises(MarketError, match="a market runs here already"):
+                await Market(tmp_path).start()
+            async with log_of(tmp_path) as (address, key):
+                assert (address, key.public) == (server, second.operator_key.public)
+        with pytest.raises(MarketError, match="hour 20 s: this market was opened with hour 10 s"):
+            await Market(tmp_path, hour_s=20).start()
+
+    asyncio.run(run())
+
+
+def test_the_log_of_a_market_that_does_not_run_is_opened_for_reading_only(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with Market(tmp_path, hour_s=10, lost_after_s=1) as market:
+            operator = market.operator_key.public
+        async with (
+            log_of(tmp_path) as (address, key),
+            closing(await connect(address, key, name="test")) as nc,
+        ):
+            before = await last_sequence(nc, subjects.INTAKE)
+            for subject in (subjects.intake(operator, "freeze"), subjects.COMMIT, subjects.feed(operator)):
+                await nc.publish(subject, b"x")
+            await nc.flush()
+            assert await last_sequence(nc, subjects.INTAKE) == before > 0
+            assert (await audit(LogOnServer(nc))).ok
+        with pytest.raises(MarketError, match="no market's log here"):
+            async with log_of(tmp_path / "nowhere"):
+                pass
+
+    asyncio.run(run())
+
+
+def test_lost_after_is_at_most_a_tenth_of_the_hour(tmp_path: Path) -> None:
+    """R13."""
+    for hour, lost_after, text in ((10, 1.001, "tenth"), (20, None, "tenth"), (0.5, 0.05, "too short")):
+        with pytest.raises(MarketError, match=text):
+            asyncio.run(Market(tmp_path, hour_s=hour, lost_after_s=lost_after).start())
+    assert not (tmp_path / "keys").exists(), "nothing was made"
+
+
+def test_a_child_that_does_not_stay_up_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "FIRST_DELAY_S", 0.001)
+    monkeypatch.setattr(children, "LAST_DELAY_S", 0.002)
+    said: list[str] = []
+    child = Child("worker", ["/bin/sh", "-c", "echo last words; exit 3"], tmp_path / "log", said.append)
+    with pytest.raises(ChildFailedError, match=r"worker ended with 3, 10 times in a row: last words \(see"):
+        asyncio.run(child.keep())
+    assert child.starts == children.MOST_QUICK == len(said) + 1
+
+
+def test_a_child_that_does_not_hear_sigterm_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(children, "TERM_S", 0.2)
+
+    async def run() -> None:
+        script = "trap '' TERM; echo up; while :; do sleep 0.1; done"
+        said: list[str] = []
+        child = Child("deaf", ["/bin/sh", "-c", script], tmp_path / "log", said.append)
+        keeper = asyncio.create_task(child.keep())
+        for _ in range(2000):
+            if child.last_words() == "up":
+                break
+            await asyncio.sleep(0.01)
+        await child.stop()
+        await keeper
+        assert child.pid == 0 and said == ["deaf does not end; killing it"]
+
     asyncio.run(run())
