@@ -13,7 +13,9 @@ from setuptools import Extension, setup
 STRICT = os.environ.get("COREHOUR_STRICT") == "1"
 C_FLAGS = ["-O2", "-g0", "-std=c11", "-Wall", "-Wextra"] + (["-Werror"] if STRICT else [])
 # Cython's own loops compare int32_t with size_t, and it warns of code that it knows to be unreachable.
-CYTHON_FLAGS = ["-O3", "-g0", "-Wall", "-Wno-unreachable-code", "-Wno-sign-compare"] + (["-Werror"] if STRICT else [])
+CYTHON_FLAGS = ["-O3", "-g0", "-Wall", "-Wno-unreachable-code", "-Wno-sign-compare"] + (
+    ["-Werror"] if STRICT else []
+)
 
 Options.warning_errors = STRICT
 
