@@ -43,7 +43,7 @@ async def _log(data: Path, server: str, creds: Path | None) -> AsyncIterator[Nat
     """A connection that may read the log: to the server named, else to the one of the data directory."""
     if server:
         async with closing(
-            await connect(server, operator_key(data, creds), name="exchange", patience=2)
+            await connect(server, operator_key(data, creds), name="exchange", patience=3)
         ) as nc:
             yield nc
     else:

@@ -71,7 +71,7 @@ def operator_key(data: Path, creds: Path | None) -> Key:
 async def operating(data: Path, server: str, creds: Path | None) -> AsyncIterator[Client]:
     """A session as operator. Raises those of `edge`."""
     key = operator_key(data, creds)
-    async with await Client.connect(resolve_server(server, data), key, name="exchange", patience=2) as client:
+    async with await Client.connect(resolve_server(server, data), key, name="exchange", patience=3) as client:
         yield client
 
 

@@ -5,8 +5,9 @@ import json
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,13 +54,22 @@ def market(tmp_path: Path) -> Iterator[Market]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="market")
     thread.start()
-    running = Market(tmp_path / "market", hour_s=10, lost_after_s=1)
+    running = Market(tmp_path / "market", hour_s=10, lost_after_s=1, say=print)
+
+    def wait_for(work: Coroutine[Any, Any, None]) -> None:
+        future = asyncio.run_coroutine_threadsafe(work, loop)
+        try:
+            future.result(120)
+        except TimeoutError:
+            future.cancel()
+            raise
+
     try:
-        asyncio.run_coroutine_threadsafe(running.__aenter__(), loop).result(60)
+        wait_for(running.start())
         try:
             yield running
         finally:
-            asyncio.run_coroutine_threadsafe(running.__aexit__(), loop).result(60)
+            wait_for(running.end())
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()

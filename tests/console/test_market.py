@@ -124,6 +124,7 @@ def test_lost_after_is_at_most_a_tenth_of_the_hour(tmp_path: Path) -> None:
 def test_a_child_that_does_not_stay_up_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(children, "FIRST_DELAY_S", 0.001)
     monkeypatch.setattr(children, "LAST_DELAY_S", 0.002)
+    monkeypatch.setattr(children, "QUICK_S", 1000.0)
     said: list[str] = []
     child = Child("worker", ["/bin/sh", "-c", "echo last words; exit 3"], tmp_path / "log", said.append)
     with pytest.raises(ChildFailedError, match=r"worker ended with 3, 10 times in a row: last words \(see"):
