@@ -10,14 +10,16 @@ from buyer.holdings import Change, Holdings, Vote
 from buyer.job import Job, Result
 from buyer.journal import Journal
 from buyer.market import Market, News, Report, end
+from buyer.offers import offers_under
 from buyer.pages import all_rows
 from buyer.serving import Serving
 from buyer.work import Work
 from events.cli import credits
-from events.client import Client, RefusedError
+from events.client import Client, NoAnswerError, QueryError, RefusedError
 from events.subjects import CLIENT
 from links.endpoint import Endpoint
 
+DROUGHT_S = 5.0  # without a contract, and a person wants to know why
 LAST_VOTES_S = 5.0  # for votes that are still asked for when the job is over
 
 
@@ -69,6 +71,8 @@ class _Executor:
             return self._result("")
         await self.client.heartbeat(CLIENT)
         terms = (await self.client.query("status"))["result"]["terms"]
+        if terms is None:
+            raise QueryError("the market is not open yet")
         self.market = Market(self.client, self.report, terms)
         self.bidding = Bidding(self.job, self.market, self.journal, self.work, self.holdings)
         self.endpoint = Endpoint(self.client)
@@ -81,6 +85,7 @@ class _Executor:
                     for name, each in (
                         ("presence", self.market.be_present()),
                         ("votes", self._vote()),
+                        ("drought", self._explain_drought()),
                         ("stop", self._wait_for_stop()),
                     )
                 ]
@@ -186,6 +191,24 @@ class _Executor:
                 self.votes.popleft()
                 self.news.tell()
             await self.news.wait()
+
+    async def _explain_drought(self) -> None:
+        """Say, once each time, why no contract opens."""
+        while True:
+            await asyncio.sleep(DROUGHT_S)
+            if self.holdings.running or not self.bidding.order:
+                continue
+            with suppress(QueryError, NoAnswerError):
+                found = await offers_under(self.client, self.job.max_price, self.job.demands())
+                self.report(
+                    "drought",
+                    free=found.free,
+                    price=self.job.max_price,
+                    machines=found.machines,
+                    cpus=sum(offer.cpus for offer in found.offers),
+                )
+                while not self.holdings.running:
+                    await self.news.wait()
 
     async def _wait_for_stop(self) -> None:
         await self.stop.wait()

@@ -39,6 +39,7 @@ from events.cli import (
     show,
 )
 from events.client import Client
+from events.requests import SIZE
 
 INTERRUPTED = 130  # exit status after Ctrl-C
 STDIN = "stdin"  # the name of the one unit where no input is given
@@ -55,7 +56,7 @@ def run(
         list[str] | None,
         typer.Argument(help="After --: a static executable and its arguments.", show_default=False),
     ] = None,
-    cpus: Annotated[int, typer.Option("--cpus", min=1, help="The most CPUs at once.")] = 1,
+    cpus: Annotated[int, typer.Option("--cpus", min=1, max=SIZE.high, help="The most CPUs at once.")] = 1,
     max_cost: Annotated[
         str, typer.Option("--max-cost", help="The most to spend on all of it.", metavar="CREDITS")
     ] = "",

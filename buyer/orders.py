@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Annotated, Any, NoReturn, TypeVar
 
+import nats.errors
 import typer
 import uvloop
 from rich.console import Console
@@ -29,6 +30,7 @@ from events.cli import (
 from events.client import BadRequestError, Client, NoAnswerError, QueryError, RefusedError
 from events.log import NotAdmittedError, UnreachableError
 from events.profile import BadScreenError, Screen, parse_screen
+from events.requests import SIZE
 
 T = TypeVar("T")
 ERRORS = (
@@ -38,6 +40,7 @@ ERRORS = (
     QueryError,
     UnreachableError,
     NotAdmittedError,
+    nats.errors.Error,
 )
 PriceText = Annotated[str, typer.Option("--price", help="Limit, credits per CPU hour.", metavar="CREDITS")]
 ScreenText = Annotated[
@@ -102,7 +105,7 @@ def table(rows: list[dict[str, Any]], columns: dict[str, Callable[[dict[str, Any
 
 def order(
     price: PriceText,
-    size: Annotated[int, typer.Option("--size", min=1, help="How many CPUs at once.")],
+    size: Annotated[int, typer.Option("--size", min=1, max=SIZE.high, help="How many CPUs at once.")],
     screen: ScreenText = "",
     lifetime_hours: Annotated[
         str, typer.Option("--lifetime-hours", help="Expires after so many of the market's hours; 0: never.")
@@ -195,7 +198,7 @@ def contracts(every: All = False, server: Server = "", creds: Creds = None, as_j
 
 def resize(
     number: Annotated[int, typer.Argument(metavar="ORDER", min=1)],
-    size: Annotated[int, typer.Argument(metavar="SIZE", min=1)],
+    size: Annotated[int, typer.Argument(metavar="SIZE", min=1, max=SIZE.high)],
     server: Server = "",
     creds: Creds = None,
     as_json: Json = False,
@@ -251,7 +254,10 @@ def statement(server: Server = "", creds: Creds = None, as_json: Json = False) -
         result["lines"],
         {
             "commit": lambda line: str(line["commit"]),
-            "what": lambda line: line["text"],
+            "what": lambda line: line["event"].replace("_", " "),
+            "contract": lambda line: str(line["contract"] or ""),
+            "hour": lambda line: str(line["hour"] or ""),
+            "note": lambda line: line["text"],
             "free": lambda line: f"{'+' if line['free'] > 0 else ''}{credits(line['free'])}",
             "held": lambda line: f"{'+' if line['held'] > 0 else ''}{credits(line['held'])}",
         },

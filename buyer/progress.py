@@ -12,6 +12,11 @@ from events.cli import credits
 Say = Callable[[dict[str, Any]], str]
 
 
+def cpus(count: int) -> str:
+    """A number of CPUs."""
+    return "1 CPU" if count == 1 else f"{count} CPUs"
+
+
 def _plain(text: str) -> Say:
     return lambda facts: text.format(**facts)
 
@@ -25,16 +30,27 @@ def _done(facts: dict[str, Any]) -> str:
 
 def _resized(facts: dict[str, Any]) -> str:
     why = "--max-cost allows no more" if facts["limited"] else "no more is needed"
-    return f"bid {facts['order']} now buys {facts['size']} CPUs: {why}"
+    return f"bid {facts['order']} now buys {cpus(facts['size'])}: {why}"
+
+
+def _drought(facts: dict[str, Any]) -> str:
+    if facts["free"] < facts["price"]:
+        free, price = credits(facts["free"]), credits(facts["price"])
+        return f"no contract: {free} free does not cover one hour at {price} (R11); a deposit wakes the bid"
+    if facts["cpus"]:
+        return f"no contract yet, but {cpus(facts['cpus'])} would pass: is the market frozen or halted?"
+    machines = "1 machine" if facts["machines"] == 1 else f"{facts['machines']} machines"
+    return f"no contract yet: of {machines} none is ready, free, within the price and passes the screen"
 
 
 LINES: dict[str, Say] = {
     "bid_placed": lambda f: (
-        f"bid {f['order']}: {f['size']} CPUs at {credits(f['price'])} or less an hour; "
+        f"bid {f['order']}: {cpus(f['size'])} at {credits(f['price'])} or less an hour; "
         f"at most {credits(f['hourly'])} an hour"
     ),
-    "bid_taken_over": _plain("bid {order} of the earlier run goes on, {size} CPUs"),
+    "bid_taken_over": lambda f: f"bid {f['order']} of the earlier run goes on, {cpus(f['size'])}",
     "bid_resized": _resized,
+    "drought": _drought,
     "bid_refused": _plain("the market refuses: {why}"),
     "bid_cancelled": _plain("bid {order} cancelled"),
     "contract_opened": lambda f: (
@@ -64,7 +80,7 @@ LINES: dict[str, Say] = {
     "unheard": _plain("the market did not hear this client: nothing is renewed until it does (R17)"),
     "heard": _plain("the market hears this client"),
 }
-QUIET = {"heard", "hour_charged", "contract_renewed", "voted"}  # on a terminal, the line shows them
+QUIET = {"hour_charged", "contract_renewed", "voted"}  # on a terminal, the line shows them
 
 
 class Shown:
@@ -75,6 +91,7 @@ class Shown:
         self._live = self._console.is_terminal and not silent
         self._running: set[str] = set()
         self._contracts: set[int] = set()
+        self._unheard = False
         self._facts = {"lost": 0, "charged": 0}
         self._progress = Progress(
             TextColumn("units"),
@@ -98,7 +115,11 @@ class Shown:
     def __call__(self, event: str, **facts: Any) -> None:
         """One event of a job."""
         self._count(event, facts)
-        if event in LINES and not (self._live and event in QUIET):
+        if event == "heard" and not self._unheard:
+            return  # the market hears a client for the first time: no news
+        self._unheard = event == "unheard" or (self._unheard and event != "heard")
+        dull = event in QUIET or (event == "unit_done" and not facts["status"] and not facts["why"])
+        if event in LINES and not (self._live and dull):
             self._console.print(LINES[event](facts), markup=False)
         if self._live:
             lost = f", {self._facts['lost']} lost" if self._facts["lost"] else ""

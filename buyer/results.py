@@ -35,6 +35,11 @@ class Results:
                 place.unlink(missing_ok=True)
             else:
                 path.replace(place)
+        directory = os.open(place.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)  # the journal will say that they are there
+        finally:
+            os.close(directory)
 
     def discard(self) -> None:
         """Forget what was written, unless it was finished."""

@@ -17,6 +17,7 @@ import seccomp
 from console.market import Market
 from events.client import Client, NoAnswerError
 from events.keys import Key
+from events.log import NotAdmittedError
 
 PATIENCE_S = 60
 
@@ -76,6 +77,7 @@ class Town:
                 await client.request("deposit", account=key.public, amount=deposit, reference="a test")
 
         self.act(self.market.operator_key, admit)
+        self.wait(lambda: bool(self.query(name, "account")))  # the server lets it in a moment later
         return path
 
     def act(self, key: Key, action: Callable[[Client], Awaitable[Any]]) -> Any:
@@ -140,7 +142,7 @@ class Town:
             try:
                 if is_so():
                     return
-            except NoAnswerError:
+            except (NoAnswerError, NotAdmittedError):
                 pass
             time.sleep(0.05)
         raise AssertionError("it did not come about")

@@ -3,14 +3,17 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from buyer.job import BadJobError
+from buyer.main import app
 from buyer.offers import pick
 from buyer.program import check_output, find_inputs, read_native, read_python
+from events.keys import Key
 from events.profile import parse_screen
 
 
@@ -84,15 +87,8 @@ def test_an_output_that_cannot_be_written_is_said_before(tmp_path: Path) -> None
         check_output(closed / "new")
 
 
-def buyer(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "buyer", *arguments],
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=60,
-        check=False,
-    )
+def buyer(*arguments: str) -> Any:
+    return CliRunner().invoke(app, arguments)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +106,7 @@ def buyer(*arguments: str) -> "subprocess.CompletedProcess[str]":
 )
 def test_bad_options_are_one_line_each_and_status_two(arguments: list[str], option: str) -> None:
     done = buyer("run", *arguments)
-    assert done.returncode == 2
+    assert done.exit_code == 2
     assert done.stdout == ""
     assert done.stderr.startswith(f"error: {option}")
     assert done.stderr.count("\n") == 1
@@ -118,11 +114,9 @@ def test_bad_options_are_one_line_each_and_status_two(arguments: list[str], opti
 
 
 def test_a_market_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    from events.keys import Key
-
     Key.make().save(tmp_path / "me.nk")
     done = buyer("orders", "--server", "nats://127.0.0.1:1", "--creds", str(tmp_path / "me.nk"))
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert done.stderr.count("\n") == 1
     assert "no server answers" in done.stderr
 
