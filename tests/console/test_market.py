@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from console import children
+from console import children, server
+from console import market as market_module
 from console.children import Child, ChildFailedError
 from console.data_directory import MarketError, closing, log_of
 from console.market import Market
@@ -119,6 +120,27 @@ def test_lost_after_is_at_most_a_tenth_of_the_hour(tmp_path: Path) -> None:
         with pytest.raises(MarketError, match=text):
             asyncio.run(Market(tmp_path, hour_s=hour, lost_after_s=lost_after).start())
     assert not (tmp_path / "keys").exists(), "nothing was made"
+
+
+def test_a_disk_that_fills_ends_the_market_before_the_log_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(market_module, "DISK_S", 0.02)
+
+    async def run() -> None:
+        said: list[str] = []
+        async with Market(tmp_path, hour_s=10, lost_after_s=1, say=said.append) as market:
+            monkeypatch.setattr(server, "LEAST_FREE", server.free_bytes(tmp_path) * 2)
+            for _ in range(1000):
+                if said:
+                    break
+                await asyncio.sleep(0.02)
+            assert said[0].startswith("disk nearly full")
+            monkeypatch.setattr(server, "LEAST_FREE", 2**80)
+            with pytest.raises(MarketError, match="disk full"):
+                await market.failure()
+
+    asyncio.run(run())
 
 
 def test_a_child_that_does_not_stay_up_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
