@@ -16,6 +16,7 @@ from links.frames import CLOSE, OPEN, RESET, BadFrameError, Packet, pack, unpack
 from links.link import Link
 
 MOST_LINKS = 4096
+REDIAL = 0.05  # seconds between accepted dials of one peer for one contract: more often is a flood
 MOST_REMEMBERED = 4096  # links that have ended, so that who still speaks on them is told
 MOST_MESSAGES = 65_536  # that have arrived and were not looked at yet; more are dropped, and sent again
 MOST_BYTES = 64 * 1024 * 1024  # in them
@@ -53,7 +54,7 @@ class Endpoint:
         self.allow: Callable[[int, str], bool] = lambda contract, peer: False
         self._client = client
         self._links: dict[Place, Link] = {}
-        self._ended: dict[Place, int] = {}  # the incarnation of the last link that ended
+        self._ended: dict[Place, tuple[int, float]] = {}  # the last link's incarnation, and when it began
         self._dialled: dict[Place, Link] = {}  # by the peer, and not yet accepted
         self._news = asyncio.Event()
         self._stop: Callable[[], Awaitable[None]] | None = None
@@ -75,7 +76,7 @@ class Endpoint:
         Replaces a link to the same peer about the same contract. Raises TooManyLinksError.
         """
         place = peer, contract
-        before = max(self._ended.get(place, 0), self._links[place].incarnation if place in self._links else 0)
+        before, _ = self._latest(place)
         return self._make(place, max(time.time_ns() // 1000, before + 1), dialled=True)
 
     async def accept(self) -> Link:
@@ -116,7 +117,7 @@ class Endpoint:
         if self._dialled.get(place) is link:
             del self._dialled[place]
         self._ended.pop(place, None)
-        self._ended[place] = link.incarnation
+        self._ended[place] = link.incarnation, link.began
         if len(self._ended) > MOST_REMEMBERED:
             del self._ended[next(iter(self._ended))]
 
@@ -141,18 +142,23 @@ class Endpoint:
 
     async def _opened(self, place: Place, packet: Packet) -> None:
         """A dial. The latest counts; one that was already there and ended is told so."""
-        link = self._links.get(place)
-        latest = max(self._ended.get(place, 0), link.incarnation if link else 0)
         if not self.allow(place[1], place[0]):
             return
+        latest, began = self._latest(place)
         if packet.incarnation <= latest:
             await self._reset(place, packet)
             return
-        if not link and len(self._links) >= MOST_LINKS:
+        if asyncio.get_running_loop().time() < began + REDIAL:
+            return  # he asks again
+        if place not in self._links and len(self._links) >= MOST_LINKS:
             return
         self._dialled[place] = self._make(place, packet.incarnation, dialled=False)
         self._news.set()
-        await asyncio.sleep(0)  # who dials without end must not pile up links that have already ended
+
+    def _latest(self, place: Place) -> tuple[int, float]:
+        """The incarnation of the last link there, and when it began."""
+        link = self._links.get(place)
+        return (link.incarnation, link.began) if link else self._ended.get(place, (0, -REDIAL))
 
     def _knows(self, place: Place) -> bool:
         return place in self._links or place in self._ended or self.allow(place[1], place[0])

@@ -65,7 +65,7 @@ class Link:
         self._transmit = transmit
         self._ended = ended
         self._loop = asyncio.get_running_loop()
-        self.heard = self._loop.time()
+        self.began = self.heard = self._loop.time()
         self.is_open = not dialled
         # Sending: frames from _acked to _next are kept; those below _fresh were sent at least once.
         self._acked = self._fresh = self._next = self._peer_took = 0

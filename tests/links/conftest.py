@@ -1,11 +1,12 @@
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from console.server import executable
 
 
 class Server:
@@ -25,7 +26,7 @@ class Server:
             old.unlink()
         self.process = subprocess.Popen(
             [
-                Path(sys.executable).parent / "nats-server",
+                executable(),
                 *("-a", "127.0.0.1", "-p", str(self.port)),
                 *("--ports_file_dir", self.directory),
             ],

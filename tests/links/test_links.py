@@ -17,6 +17,7 @@ from links.frames import (
     DATA,
     INPUT,
     MOST_PAYLOAD,
+    OPEN,
     OUTPUT,
     RESET,
     Frame,
@@ -367,6 +368,30 @@ def test_garbage_is_dropped_and_a_liar_is_cut_off(server: Server) -> None:
                 await buyer.nc.publish(subject, pack(Packet(DATA, near.incarnation, n, 0, 0, body)))
             assert await far.receive() is None
             assert far.closed == "the peer sent beyond the window"
+
+    run(test)
+
+
+def test_a_flood_of_dials_is_not_taken(server: Server) -> None:
+    async def test() -> None:
+        async with traders(server) as (buyer, seller):
+            taken = 0
+
+            async def accept() -> None:
+                nonlocal taken
+                while True:
+                    await seller.endpoint.accept()
+                    taken += 1
+
+            accepting = asyncio.create_task(accept())
+            subject = link_subject(seller.account, buyer.account, CONTRACT)
+            for n in range(20_000):
+                await buyer.nc.publish(subject, pack(Packet(OPEN, 1000 + n)))
+            near = await buyer.endpoint.dial(seller.account, CONTRACT)
+            await near.send(Frame(INPUT, 1, b"x"))
+            await near.drained()
+            assert 2 <= taken < 2_000
+            accepting.cancel()
 
     run(test)
 
