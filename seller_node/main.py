@@ -27,6 +27,7 @@ from events.client import BadRequestError, Client, NoAnswerError, QueryError, Re
 from events.keys import Key
 from events.log import NotAdmittedError, UnreachableError
 from seller_node.node import Node, Tally
+from seller_node.pages import whole
 from seller_node.place import DEFAULT, Place, PlaceTakenError
 from seller_node.profile import BadOfferError, Profile, offer
 from seller_node.trial import try_all
@@ -324,7 +325,7 @@ async def _asked(server: str, creds: Path | None, *queries: str) -> list[Any]:
     """The account's key, and the answers to queries."""
     key = cli.resolve_creds(creds)
     async with await Client.connect(cli.resolve_server(server), key, name=NAME) as client:
-        return [key.public, *[(await client.query(what))["result"] for what in queries]]
+        return [key.public, *[(await whole(client, what))["result"] for what in queries]]
 
 
 def main() -> None:

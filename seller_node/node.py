@@ -13,6 +13,7 @@ from events.client import Client, FeedMessage, NoAnswerError, QueryError, Refuse
 from links.endpoint import Endpoint
 from seccomp import Exit, Runtime
 from seller_node.contract import Contract
+from seller_node.pages import whole
 from seller_node.profile import Profile, cpu_numbers
 from seller_node.run import Jails
 from seller_node.votes import Votes
@@ -61,7 +62,7 @@ class Node:
         self._ask = 0
         self._is_stated = False
         self._asks: set[int] = set()  # of this machine, as far as the feed has told
-        self._stopping = False
+        self._stopping = self._is_ending = False
         self._frozen, self._silent = "", False
         self._votes = Votes(client)
         self._errands: set[asyncio.Task[None]] = set()
@@ -70,17 +71,17 @@ class Node:
     async def run(self) -> None:
         """Offer the machine and serve what is matched, until `stop` has come to its end, or `leave`.
 
-        Raises RefusedError, NoAnswerError, QueryError where the market does not take the offer.
+        Raises RefusedError, NoAnswerError or QueryError where the market does not take the offer.
         """
         terms = (await self._client.query("status"))["result"]["terms"]
+        if not terms:
+            raise QueryError("this market is not open yet")
         self._hour_us, self._lost_after_us = terms["hour_us"], terms["lost_after_us"]
         await self._endpoint.start()
         try:
             await first_to_end(self._be_present(), self._serve(), self._over.wait())
         finally:
-            for task in self._errands:
-                task.cancel()
-            await asyncio.gather(*self._errands, return_exceptions=True)
+            await end_tasks(*self._errands)
             await self._withdraw()
 
     def stop(self) -> None:
@@ -139,7 +140,7 @@ class Node:
 
     async def _own_asks(self) -> list[dict[str, Any]]:
         """The open asks of this machine, the oldest first."""
-        found = (await self._client.query("orders"))["result"]
+        found = (await whole(self._client, "orders"))["result"]
         asks = [o for o in found if o["side"] == "ask" and o["machine"] == self._profile.machine]
         return sorted(asks, key=lambda order: int(order["order"]))
 
@@ -163,7 +164,7 @@ class Node:
 
     async def _take_up(self) -> tuple[int, int]:
         """Contracts that already run on this machine; returns the feeds' numbers as of then."""
-        answer = await self._client.query("contracts")
+        answer = await whole(self._client, "contracts")
         status = (await self._client.query("status"))["result"]
         for found in answer["result"]:
             if found["seller"] == self._client.account and found["machine"] == self._profile.machine:
@@ -192,7 +193,9 @@ class Node:
 
     def _end_if_done(self) -> None:
         """The ask's end is heard on the feed, after every contract that it opened."""
-        if self._stopping and not self.contracts and self._ask and self._ask not in self._asks:
+        done = self._stopping and not self.contracts and self._ask not in self._asks
+        if done and not self._is_ending:
+            self._is_ending = True
             self._errand(self._end_after_votes())
 
     async def _end_after_votes(self) -> None:
@@ -204,18 +207,22 @@ class Node:
 
     async def _withdraw(self) -> None:
         """End all that runs, then tell the market."""
-        ends = (contract.end("the seller left", at_once=True) for contract in self.contracts.values())
-        await asyncio.gather(*ends)
-        try:
-            if self._is_stated:
+        await asyncio.gather(*(c.end("the seller left", at_once=True) for c in self.contracts.values()))
+        if self._is_stated:
+            try:
                 for order in await self._own_asks():
-                    await self._client.request("amend", order=order["order"], size=0, timeout=GOODBYE_S)
-                await self._client.request("leave", machine=self._profile.machine, timeout=GOODBYE_S)
-        except (RefusedError, QueryError) as error:
-            log.debug("leaving: %s", error)
-        except NoAnswerError:
-            self._say("the market did not hear the goodbye: it will find this machine silent")
+                    await self._say_goodbye("amend", order=order["order"], size=0)
+                await self._say_goodbye("leave", machine=self._profile.machine)
+            except (NoAnswerError, QueryError) as error:
+                self._say(f"the market did not hear the goodbye, and will find this machine silent: {error}")
         await self._endpoint.close()
+
+    async def _say_goodbye(self, kind: str, **body: Any) -> None:
+        """Ask for what may have happened already. Raises NoAnswerError."""
+        try:
+            await self._client.request(kind, timeout=GOODBYE_S, **body)
+        except RefusedError as error:
+            log.debug("leaving: %s: %s", kind, error)
 
     # -- what goes on all the time
 
@@ -384,6 +391,12 @@ async def first_to_end(*works: Coroutine[Any, Any, Any]) -> None:
         for task in done:
             task.result()
     finally:
-        for task in tasks:
+        await end_tasks(*tasks)
+
+
+async def end_tasks(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks until they have ended: asyncio.wait_for may lose a cancellation (CPython issue 86296)."""
+    while left := [task for task in tasks if not task.done()]:
+        for task in left:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.wait(left, timeout=1)

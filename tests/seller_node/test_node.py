@@ -21,7 +21,8 @@ from events.log import NotAdmittedError
 from links.endpoint import Endpoint
 from links.link import Link
 from seccomp import probe, runtimes
-from seller_node.node import Node
+from seller_node.node import Node, end_tasks
+from seller_node.pages import whole
 from seller_node.profile import offer
 from tests.seller_node.programs import program
 from tests.seller_node.stage import give, jailed, outcome, start, started, until
@@ -130,9 +131,7 @@ class Trading:
             if process.returncode is None:
                 process.kill()
             await process.wait()
-        for task in self._readers:
-            task.cancel()
-        await asyncio.gather(*self._readers, return_exceptions=True)
+        await end_tasks(*self._readers)
         for link in list(self.endpoint._links.values()):
             link.abort("the test is over")
         await self.endpoint.close()
@@ -219,6 +218,9 @@ def test_the_life_of_a_node(market: Market, tmp_path: Path) -> None:
         assert json.loads(text)["closing"] == {"free": earned, "held": 0}
         code, text, _ = await on.ask("statement")
         assert (code, "closing: 0.079200 free" in text) == (0, True)
+        for what, arguments in (("contracts", {"all": True}), ("statement", {})):
+            at_once = (await on.buyer.query(what, **arguments))["result"]
+            assert (await whole(on.buyer, what, most=1, **arguments))["result"] == at_once
         code, text, _ = await on.ask("status")
         assert (code, "none runs here" in text, "ask" in text) == (0, True, False)
         code, _, errors = await on.ask("stop", login=False)
