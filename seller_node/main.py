@@ -143,8 +143,8 @@ async def _run(
         _say(text, as_json)
 
     async with contextlib.AsyncExitStack() as ours:
-        runtimes = await ours.enter_async_context(_tried(report))
         client = await ours.enter_async_context(await Client.connect(url, key, name=NAME))
+        runtimes = await ours.enter_async_context(_tried(report))
         node = Node(client, profile, price, runtimes, say)
         interrupts = 0
 
