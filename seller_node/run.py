@@ -17,6 +17,7 @@ MOST_ARGUMENTS = 256
 MOST_INPUT = 1024 * 1024  # bytes that wait for the program to read them
 PIECE = 64  # bytes that a piece of input counts besides its own
 NICE = 10  # below the node itself, whose heartbeats must not wait for a stranger's program
+DYING_S = 2.0
 MOST_TEXT = 500  # characters of a reason
 
 log = logging.getLogger("seller_node")
@@ -187,7 +188,7 @@ class Run:
             self._link.abort("a fault of the seller's node")
         finally:
             if self._program:
-                self._program.close()
+                await _end_program(self._program)
             self._end()
 
     async def _attend(self, program: Program) -> None:
@@ -242,6 +243,18 @@ class Run:
         self._input.clear()
         self._pieces.clear()
         self._room.set()
+
+
+async def _end_program(program: Program) -> None:
+    """Kill a program, and wait until it is gone: the next one shall have the CPU for itself."""
+    try:
+        program.kill()
+        async with asyncio.timeout(DYING_S):
+            await program.wait()
+    except TimeoutError:
+        log.warning("a killed program was not gone after %g s", DYING_S)
+    finally:
+        program.close()
 
 
 def exit_wire(end: Exit) -> dict[str, object]:

@@ -12,7 +12,7 @@ from nats.aio.client import Client as Nats
 
 from events.keys import Key
 from events.subjects import link as link_subject
-from links.endpoint import Endpoint
+from links.endpoint import REDIAL, Endpoint
 from links.frames import (
     DATA,
     INPUT,
@@ -264,6 +264,10 @@ def test_a_new_dial_replaces_the_link_before(server: Server) -> None:
             # A message of the dial before, late: it is refused and changes nothing.
             late = Packet(DATA, near.incarnation, 0, 0, 0, pack_frame(Frame(INPUT, 1, b"late")))
             await buyer.nc.publish(link_subject(seller.account, buyer.account, CONTRACT), pack(late))
+            await asyncio.sleep(2 * REDIAL)
+            await buyer.nc.publish(
+                link_subject(seller.account, buyer.account, CONTRACT), pack(Packet(OPEN, near.incarnation))
+            )
             await again.send(Frame(INPUT, 1, b"three"))
             assert await far_again.receive() == Frame(INPUT, 1, b"three")
 
