@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from events.cli import credits
@@ -21,14 +21,13 @@ class Show:
     def __init__(self) -> None:
         self.console = Console(highlight=False, soft_wrap=True)
         self.began = time.monotonic()
-        self.doing = "setting the stage"  # what goes on now, for the live line
+        self.doing = "setting the stage"  # the scene
         self.done, self.of = 0, 0  # strips of the job that runs
         self.clock: Callable[[], str] = lambda: ""
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TimeElapsedColumn(),
             console=self.console,
             disable=not self.console.is_terminal,
             transient=True,
@@ -47,15 +46,14 @@ class Show:
         said = time.monotonic()
         while True:
             await asyncio.sleep(0.1)
-            text = f"{self.doing}{self.clock()}"
+            text = f"{time.monotonic() - self.began:3.0f} s  {self.clock() or self.doing}"
             if self.console.is_terminal:
-                self._progress.update(
-                    self._task, description=text, completed=self.done, total=self.of or None
-                )
+                whole = self.of or None
+                self._progress.update(self._task, description=text, completed=self.done, total=whole)
             elif time.monotonic() - said >= PLAIN_EVERY_S:
                 said = time.monotonic()
                 strips = f", {self.done} of {self.of} strips" if self.of else ""
-                self.line(f"    {said - self.began:3.0f} s  {text}{strips}")
+                self.line(f"    {text}{strips}")
 
     def line(self, text: str, style: str = "") -> None:
         """One line."""

@@ -144,7 +144,7 @@ class Stage:
         pulse = self.operator.pulse
         if pulse is None:
             return ""
-        return f", market time {pulse['now'] / 1e6:.1f} s{' (stands)' if pulse['frozen'] else ''}"
+        return f"market time {pulse['now'] / 1e6:.1f} s{' (stands)' if pulse['frozen'] else ''}"
 
     async def until(self, what: str, seconds: float, found: Callable[[], T]) -> T:
         """Wait until `found` gives something true, and return it.
