@@ -38,7 +38,7 @@ async def perform(data: Path, show: Show) -> list[str]:
     live = asyncio.create_task(show.live(), name="live")
     try:
         clear(data)
-        show.scene("Setting the stage", "R30")
+        show.scene("Setting the stage", "R13, R33")
         show.say("cutting the photograph into strips, dithering them here for the check")
         work = await asyncio.to_thread(prepare, data / "dither")
         show.say("starting a log server, the exchange and the projections on this machine")
