@@ -92,10 +92,16 @@ async def _read_commits(server: str, key: Key) -> list[Commit]:
 
 
 def _rebuild(path: Path, commits: list[Commit]) -> tuple[str, str]:
-    """Digests of the store as it was, and of the one rebuilt in its place."""
+    """Digests of the store as it was, and of the one rebuilt in its place as of the same commit.
+
+    The exchange was closed after the projections: what it wrote meanwhile is folded in at the end.
+    """
     with Store(path) as store:
         before = digest(store)
+        number, _ = store.cursor()
     for name in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
         name.unlink(missing_ok=True)
-    with rebuild(commits, path) as store:
-        return before, digest(store)
+    with rebuild(commits[:number], path) as store:
+        after = digest(store)
+        store.apply(commits[number:])
+        return before, after

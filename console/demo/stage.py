@@ -19,7 +19,7 @@ from console.market import Market
 from events.client import Client
 from events.keys import Key
 from events.profile import Screen, parse_screen
-from events.records import Event, PartyBack
+from events.records import Event, PartyBack, PartyLost
 from events.requests import CREDIT
 from events.subjects import CLIENT
 from seller_node.profile import cpu_flags
@@ -159,15 +159,26 @@ class Stage:
             for seller in self.sellers.values():
                 seller.check()
             if asyncio.get_running_loop().time() > deadline:
-                raise DemoError(f"{self.show.doing}: {what} did not come within {seconds:g} s")
+                raise self._failure(f"{what} did not come within {seconds:g} s")
             await asyncio.sleep(0.03)
         return value
 
     def check(self, holds: bool, claim: str) -> None:
         """Say a claim that holds. Raises DemoError for one that does not."""
         if not holds:
-            raise DemoError(f"{self.show.doing}: this does not hold: {claim}")
+            raise self._failure(f"this does not hold: {claim}")
         self.show.proved(claim)
+
+    def _failure(self, why: str) -> DemoError:
+        """The error of a scene; it says where a machine that is too busy explains it."""
+        lost = [said.event.party for said in self.chronicle.of(PartyLost)]
+        unexpected = set(lost) - ({"cheap"} if lost.count("cheap") == 1 else set())
+        if unexpected:
+            why += (
+                f" (is this machine very busy? {', '.join(sorted(unexpected))} fell silent for "
+                f"{LOST_AFTER_S} s without being killed)"
+            )
+        return DemoError(f"{self.show.doing}: {why}")
 
     def name(self, account: str) -> str:
         """An account's name on this stage."""
