@@ -110,13 +110,13 @@ class Town:
         self.processes.append(process)
         return process
 
-    def seller(self, name: str, price: str, cpus: int) -> "subprocess.Popen[str]":
+    def seller(self, name: str, price: str, cpus: int, memory_mb: int = 256) -> "subprocess.Popen[str]":
         """A node, once the market knows that it is ready."""
         creds = self.account(name)
         with (self.directory / f"{name}.log").open("w") as log:
             process = self.start(
                 *("seller_node", "run", "--price", price, "--cpus", str(cpus), "--name", name),
-                *("--memory", str(256 * cpus), "--allow-more-cpus", "--creds", creds),
+                *("--memory", str(memory_mb * cpus), "--allow-more-cpus", "--creds", creds),
                 *("--state", self.directory / f"{name}.state"),
                 stdout=log,
                 stderr=log,
@@ -131,7 +131,7 @@ class Town:
         return process
 
     def start_buyer(self, *arguments: str | Path, **options: Any) -> "subprocess.Popen[str]":
-        """`buyer` with these arguments, running."""
+        """`buyer` with these arguments, running, as the account `buyer` unless --creds says another."""
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
         return self.start("buyer", *arguments, **pipes)
 

@@ -15,7 +15,14 @@ from tests.buyer.conftest import PATIENCE_S, Town, inputs, journal
 
 
 def test_every_input_becomes_a_result_and_money_agrees(town: Town, program: Path, tmp_path: Path) -> None:
+    """And beside it, --max-cost is kept, and what is unfinished is said."""
+    town.seller("small", "0.01", 1, memory_mb=100)
     town.seller("cheap", "0.02", 2)
+    poor = town.start_buyer(
+        *("run", "--max-price", "0.015", "--max-cost", "0.02", "--json", "--output", tmp_path / "poor"),
+        *("--creds", town.account("poor", 100_000)),
+        *("--input", inputs(tmp_path / "long", {"a": "spin 60\n"}), "--", program),
+    )
     out = tmp_path / "out"
     texts = {f"u{n}": f"unit {n}\n" for n in range(12)} | {"bad": "exit 3\n", "crash": "crash\n"}
     buyer = town.start_buyer(
@@ -40,10 +47,16 @@ def test_every_input_becomes_a_result_and_money_agrees(town: Town, program: Path
     assert [row["closed"] for row in town.query("buyer", "orders", all=True)] == ["cancelled"]
     assert town.query("buyer", "contracts") == []
     assert town.query("cheap", "account")["reputation"] > 500_000  # the buyer's votes: good
+    result = json.loads(poor.communicate(timeout=PATIENCE_S)[0])
+    assert (poor.returncode, result["unfinished"]) == (1, ["a"])
+    assert (result["charged"], result["held"], result["running"]) == (10_000, 0, 0)
+    assert "--max-cost 0.020000 buys no further hour" in result["reason"]
 
 
-def test_a_python_function_runs_and_standard_input_goes_to_one_run(town: Town, tmp_path: Path) -> None:
-    town.seller("cheap", "0.02", 1)
+def test_a_python_function_runs_on_standard_input_and_ctrl_c_says_what_is_owed(
+    town: Town, program: Path, tmp_path: Path
+) -> None:
+    town.seller("cheap", "0.02", 2)
     source = tmp_path / "work.py"
     source.write_text("def add(*numbers):\n    print('adding')\n    return sum(numbers)\n")
     python = ("run", "--max-price", "0.05", "--python", f"{source}:add", "--encoding", "json")
@@ -59,6 +72,19 @@ def test_a_python_function_runs_and_standard_input_goes_to_one_run(town: Town, t
     assert "0.020000 is held and will be charged; nothing more" in errors
     other = town.start_buyer(*python, "--runtime", "python/3.2", "--dry-run", "--json")
     assert json.loads(other.communicate(timeout=PATIENCE_S)[0])["offers"] == []
+
+    out = tmp_path / "out"
+    endless = town.start_buyer(
+        *("run", "--max-price", "0.04", "--cpus", "3", "--screen", "reputation>=1"),
+        *("--input", inputs(tmp_path / "in", {"a": "spin 60\n"}), "--output", out, "--", program),
+    )
+    town.wait(lambda: any(row["started"] for row in town.query("buyer", "contracts") if row["bid"] == 3))
+    endless.send_signal(signal.SIGINT)
+    told, errors = endless.communicate(timeout=PATIENCE_S)
+    assert (endless.returncode, told) == (130, "")
+    assert "1 contract runs to its hour's end: 0.020000 is held and will be charged; nothing more" in errors
+    assert [row["closed"] for row in town.query("buyer", "orders", all=True)] == ["cancelled"] * 2
+    assert not list(out.glob("[!.]*"))
 
 
 def test_orders_are_placed_resized_and_cancelled(town: Town) -> None:
@@ -133,22 +159,6 @@ def test_a_killed_buyer_resumes_with_the_bid_and_the_hours_it_has(
     assert sorted(ends) == sorted(texts)  # nothing ran twice to its end
 
 
-def test_ctrl_c_cancels_the_bid_and_says_what_is_owed(town: Town, program: Path, tmp_path: Path) -> None:
-    town.seller("cheap", "0.02", 1)
-    out = tmp_path / "out"
-    buyer = town.start_buyer(
-        *("run", "--max-price", "0.05"),
-        *("--input", inputs(tmp_path / "in", {"a": "spin 60\n"}), "--output", out, "--", program),
-    )
-    town.wait(lambda: any(row["started"] for row in town.query("buyer", "contracts")))
-    buyer.send_signal(signal.SIGINT)
-    told, errors = buyer.communicate(timeout=PATIENCE_S)
-    assert (buyer.returncode, told) == (130, "")
-    assert "1 contract runs to its hour's end: 0.020000 is held and will be charged; nothing more" in errors
-    assert [row["closed"] for row in town.query("buyer", "orders", all=True)] == ["cancelled"]
-    assert not list(out.glob("[!.]*"))
-
-
 def test_a_market_that_dies_by_pieces_and_a_freeze_lose_nothing(
     town: Town, program: Path, tmp_path: Path
 ) -> None:
@@ -174,15 +184,3 @@ def test_a_market_that_dies_by_pieces_and_a_freeze_lose_nothing(
     result = json.loads(buyer.communicate(timeout=PATIENCE_S)[0])
     assert (buyer.returncode, result["unfinished"], result["lost"]) == (0, [], 0)
     assert (result["contracts"], len(result["bids"])) == (1, 1)
-
-
-def test_max_cost_is_kept_and_what_is_unfinished_is_said(town: Town, program: Path, tmp_path: Path) -> None:
-    town.seller("cheap", "0.02", 1)
-    buyer = town.start_buyer(
-        *("run", "--max-price", "0.03", "--max-cost", "0.04", "--json", "--output", tmp_path / "out"),
-        *("--input", inputs(tmp_path / "in", {"a": "spin 60\n"}), "--", program),
-    )
-    result = json.loads(buyer.communicate(timeout=PATIENCE_S)[0])
-    assert (buyer.returncode, result["unfinished"]) == (1, ["a"])
-    assert (result["charged"], result["held"], result["running"]) == (20_000, 0, 0)
-    assert "--max-cost 0.040000 buys no further hour" in result["reason"]
