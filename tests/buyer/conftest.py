@@ -177,6 +177,6 @@ def inputs(directory: Path, texts: dict[str, str]) -> str:
     return f"{directory}/*"
 
 
-def journal(output: Path) -> list[dict[str, Any]]:
+def journal_lines(output: Path) -> list[dict[str, Any]]:
     """The lines of a job's journal."""
     return [json.loads(line) for line in (output / ".buyer/journal.jsonl").read_text().splitlines()]

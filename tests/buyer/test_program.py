@@ -99,7 +99,7 @@ def buyer(*arguments: str) -> Any:
         (["--max-price", "1", "--", "/none"], "program"),
         (["--max-price", "1"], "program"),
         (["--max-price", "1", "--input", "/none/*", "--", "/bin/true"], "--output"),
-        (["--max-price", "1", "--input", "/none/*", "--output", "o", "--", "/bin/true"], "--input"),
+        (["--max-price", "1", "--input", "/none/*", "--output", "/tmp/o", "--", "/bin/true"], "--input"),
         (["--max-price", "1", "--python", "x.py:f", "--encoding", "pickle"], "--encoding"),
         (["--max-price", "1", "--resume", "--", "/bin/true"], "--resume"),
     ],

@@ -9,9 +9,12 @@ from typing import Any
 
 from typer.testing import CliRunner
 
+from buyer.executor import run_job
+from buyer.job import Job, Result, Unit
+from buyer.journal import Journal
 from buyer.main import app
 from events.client import Client
-from tests.buyer.conftest import PATIENCE_S, Town, inputs, journal
+from tests.buyer.conftest import PATIENCE_S, Town, inputs, journal_lines
 
 
 def test_every_input_becomes_a_result_and_money_agrees(town: Town, program: Path, tmp_path: Path) -> None:
@@ -155,7 +158,7 @@ def test_a_killed_buyer_resumes_with_the_bid_and_the_hours_it_has(
     assert len(result["bids"]) == 1
     assert result["contracts"] == 2
     assert result["charged"] + result["held"] == 2 * 20_000
-    ends = [line["unit"] for line in journal(out) if "unit" in line]
+    ends = [line["unit"] for line in journal_lines(out) if "unit" in line]
     assert sorted(ends) == sorted(texts)  # nothing ran twice to its end
 
 
@@ -184,3 +187,30 @@ def test_a_market_that_dies_by_pieces_and_a_freeze_lose_nothing(
     result = json.loads(buyer.communicate(timeout=PATIENCE_S)[0])
     assert (buyer.returncode, result["unfinished"], result["lost"]) == (0, [], 0)
     assert (result["contracts"], len(result["bids"])) == (1, 1)
+
+
+def test_a_bid_whose_answer_was_never_heard_is_found_again(town: Town, program: Path, tmp_path: Path) -> None:
+    """The client died between asking for the bid and noting it: it must not buy twice."""
+    town.seller("cheap", "0.02", 1)
+    job = Job(
+        *(program.read_bytes(), "native/x86_64-linux", ["upper"], [Unit("a", b"found\n")]),
+        *(1, 50_000, tmp_path / "out"),
+        resume=True,
+    )
+    told: list[str] = []
+
+    async def die(client: Client) -> int:
+        journal = Journal(job)
+        journal.note_asking(client.session, client.number + 1)
+        journal.close()
+        return (await client.request("bid", price=50_000, size=1, **job.demands().body())).order
+
+    async def resume(client: Client) -> Result:
+        return await run_job(client, job, lambda event, **facts: told.append(event))
+
+    order = town.act(town.keys["buyer"], die)
+    result: Result = town.act(town.keys["buyer"], resume)
+    assert (result.is_good, result.bids, result.contracts) == (True, [order], 1)
+    assert (tmp_path / "out/a").read_bytes() == b"FOUND\n"
+    assert "bid_taken_over" in told
+    assert "bid_placed" not in told
