@@ -26,6 +26,7 @@ from events.cli import Creds, Json, Server, credits, parse_credits
 from events.client import BadRequestError, Client, NoAnswerError, QueryError, RefusedError
 from events.keys import Key
 from events.log import NotAdmittedError, UnreachableError
+from seller_node.lines import many
 from seller_node.node import Node, Tally
 from seller_node.pages import whole
 from seller_node.place import DEFAULT, Place, PlaceTakenError
@@ -193,8 +194,8 @@ def _farewell(node: Node) -> str:
     if not node.contracts:
         return "stopping: nothing runs"
     return (
-        f"stopping when {len(node.contracts)} contracts have ended, in {node.longest():.0f} s of market time "
-        f"at the latest; Ctrl-C (again) leaves now: {node.cost_of_leaving()}"
+        f"stopping at the hour's end: {many(len(node.contracts), 'contract')} for {node.longest():.0f} s of "
+        f"market time at most; Ctrl-C (again) leaves now: {node.cost_of_leaving()}"
     )
 
 
@@ -209,8 +210,9 @@ def _sum_up(tally: Tally, seconds: float, as_json: bool) -> None:
         cli.show({"seconds": round(seconds, 3), **asdict(tally)})
         return
     _say(
-        f"ended after {seconds:.0f} s: {tally.contracts} contracts, {tally.hours} hours charged "
-        f"({tally.lost_hours} not paid), {credits(tally.earned)} earned; {tally.runs} runs, "
+        f"ended after {seconds:.0f} s: {many(tally.contracts, 'contract')}, "
+        f"{many(tally.hours, 'hour')} charged ({tally.lost_hours} not paid), "
+        f"{credits(tally.earned)} earned; {many(tally.runs, 'run')}, "
         f"{tally.cpu_us / 1e6:.1f} s of CPU",
         False,
     )

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from events.cli import credits
-from events.client import Client, FeedMessage, NoAnswerError, QueryError, RefusedError
+from events.client import Client, NoAnswerError, QueryError, RefusedError
 from links.endpoint import Endpoint
 from seccomp import Exit, Runtime
 from seller_node.contract import Contract
+from seller_node.lines import many, told
 from seller_node.pages import whole
 from seller_node.profile import Profile, cpu_numbers
 from seller_node.run import Jails
@@ -103,8 +104,8 @@ class Node:
             return "nothing runs"
         pay = sum(contract.price for contract in self.contracts.values())
         return (
-            f"{len(self.contracts)} contracts break: their hours ({credits(pay)} credits) are not paid, and "
-            "each is an erratic vote (R16)"
+            f"{many(len(self.contracts), 'contract')} broken, {credits(pay)} credits of this hour not paid, "
+            "and an erratic vote for each (R16)"
         )
 
     def longest(self) -> float:
@@ -170,7 +171,7 @@ class Node:
             if found["seller"] == self._client.account and found["machine"] == self._profile.machine:
                 self._begin(found, started=found["started"])
         if self.contracts:
-            self._say(f"taking up {len(self.contracts)} contracts; their buyers send their programs again")
+            self._say(f"taking up {many(len(self.contracts), 'contract')}; the programs must be sent again")
         self._frozen = status["frozen"]
         if self._frozen:
             self._say(f"the market is frozen: {self._frozen}")
@@ -213,6 +214,7 @@ class Node:
                 for order in await self._own_asks():
                     await self._say_goodbye("amend", order=order["order"], size=0)
                 await self._say_goodbye("leave", machine=self._profile.machine)
+                self.tally.lost_hours += len(self.contracts)
             except (NoAnswerError, QueryError) as error:
                 self._say(f"the market did not hear the goodbye, and will find this machine silent: {error}")
         await self._endpoint.close()
@@ -261,7 +263,15 @@ class Node:
             for event in message.events:
                 if self._on_event(event):
                     seen[event["kind"]] += 1
-            self._tell(message, seen, self.tally.earned - earned)
+            for line in told(
+                seen,
+                running=len(self.contracts),
+                earned=self.tally.earned - earned,
+                total=self.tally.earned,
+                frozen=self._frozen,
+                ask=self._ask,
+            ):
+                self._say(line)
             self._end_if_done()
 
     async def _confirm_started(self, number: int) -> None:
@@ -361,26 +371,6 @@ class Node:
     def _on_exit(self, end: Exit) -> None:
         self.tally.runs += 1
         self.tally.cpu_us += end.cpu_us
-
-    def _tell(self, message: FeedMessage, seen: Counter[str], earned: int) -> None:
-        """One line a commit at most for each thing that happened."""
-        running = f"{len(self.contracts)} run"
-        lines = {
-            "party_back": "the market hears this machine: it is ready",
-            "party_lost": "the market does not hear this machine any more",
-            "contract_opened": f"opened {seen['contract_opened']} contracts; {running}",
-            "hour_charged": f"charged {seen['hour_charged']} hours: {credits(earned)} earned, "
-            f"{credits(self.tally.earned)} in all",
-            "contract_renewed": f"renewed {seen['contract_renewed']} contracts",
-            "hold_returned": f"{seen['hold_returned']} hours are not paid (R16)",
-            "contract_ended": f"ended {seen['contract_ended']} contracts; {running}",
-            "frozen": f"the market is frozen: {self._frozen}; programs stand still (R22)",
-            "unfrozen": "the market goes on",
-            "order_closed": f"the ask {self._ask} was closed: nothing new will be sold; stop and run again",
-        }
-        for kind, line in lines.items():
-            if seen[kind]:
-                self._say(line)
 
 
 async def first_to_end(*works: Coroutine[Any, Any, Any]) -> None:

@@ -203,7 +203,7 @@ def test_the_life_of_a_node(market: Market, tmp_path: Path) -> None:
         await started(link, 2)
         code, text, _ = await on.ask("stop", "--json", login=False)
         assert (code, json.loads(text)["stopping"]["machine"]) == (0, "m1")
-        await on.said(lines, "stopping when 2 contracts have ended")
+        await on.said(lines, "stopping at the hour's end: 2 contracts for")
         assert await asyncio.wait_for(process.wait(), 30) == 0
         ended = await on.happened("contract_ended", 2)
         assert {event["reason"] for event in ended} == {"not renewed"}
@@ -213,7 +213,7 @@ def test_the_life_of_a_node(market: Market, tmp_path: Path) -> None:
         voted = await on.happened("voted", 2, account=on.seller.public, hour=2)
         assert {(event["contract"], event["good"]) for event in voted} == {(first, True), (second, False)}
         assert earned == 4 * (PRICE - PRICE // 100)
-        await on.said(lines, "2 contracts, 4 hours charged (0 not paid), 0.079200 earned; 1 runs")
+        await on.said(lines, "2 contracts, 4 hours charged (0 not paid), 0.079200 earned; 1 run,")
         code, text, _ = await on.ask("statement", "--json")
         assert json.loads(text)["closing"] == {"free": earned, "held": 0}
         code, text, _ = await on.ask("statement")
@@ -243,7 +243,7 @@ def test_a_node_that_was_killed_takes_its_contracts_up_again(market: Market, tmp
         await process.wait()
         await until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in programs))
         process, lines = await on.run_node("--cpus", "1")
-        await on.said(lines, "taking up 1 contracts")
+        await on.said(lines, "taking up 1 contract;")
         assert await link.receive() is None
         assert link.closed == "the peer knows it no more"
         link = await on.dial(contract)
@@ -261,7 +261,8 @@ def test_a_node_that_was_killed_takes_its_contracts_up_again(market: Market, tmp
         process.terminate()
         assert await process.wait() == 0
         assert [event["reason"] for event in await on.happened("contract_ended")] == ["left"]
-        await on.said(lines, "1 contracts break")
+        await on.said(lines, "1 contract broken, 0.020000 credits")
+        await on.said(lines, "(1 not paid)")
         assert not on.of_kind("hour_charged")
         assert json.loads((await on.ask("status", "--json"))[1])["asks"] == []
 
@@ -285,10 +286,10 @@ def test_a_machine_that_was_lost_comes_back_by_its_heartbeat(market: Market, tmp
         assert (await outcome(link, 1))["output"] == b"works"
         # Ctrl-C, and again.
         process.send_signal(signal.SIGINT)
-        await on.said(lines, "stopping when 1 contracts have ended")
+        await on.said(lines, "stopping at the hour's end: 1 contract for")
         process.send_signal(signal.SIGINT)
         assert await process.wait() == 130
-        await on.said(lines, "leaving now: 1 contracts break")
+        await on.said(lines, "leaving now: 1 contract broken")
         await on.happened("contract_ended", reason="left")
         process, lines = await on.run_node("--cpus", "1")
         process.send_signal(signal.SIGINT)
