@@ -13,7 +13,7 @@ import pytest
 from exchange.book import ASK, BID, INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN, NUMBERS, PRICE_MAX, Screen
 from tests.exchange.book_lockstep import PLAIN, Lockstep
 
-OPS = int(os.environ.get("COREHOUR_STRESS_OPS", "100000"))
+OPS = int(os.environ.get("COREHOUR_STRESS_OPS", "40000"))
 ACCOUNTS, MACHINES = 9, 14
 
 ALWAYS = {
