@@ -53,8 +53,14 @@ async def until_end(running: Program) -> None:
     running.close()
 
 
+def report(benchmark: BenchmarkFixture, figure: str) -> None:
+    if benchmark.stats is not None:
+        benchmark.extra_info["figures"] = {figure: [benchmark.stats.stats.median * 1000, "ms"]}
+
+
 def measure(
     benchmark: BenchmarkFixture,
+    figure: str,
     loop: asyncio.AbstractEventLoop,
     runtime: Runtime,
     program: bytes,
@@ -73,6 +79,7 @@ def measure(
     start()  # the zygote's own start belongs to none either
     benchmark.pedantic(start, setup=end, rounds=200)
     end()
+    report(benchmark, figure)
     loop.run_until_complete(runtime.close())
 
 
@@ -92,6 +99,7 @@ def test_start_bare(benchmark: BenchmarkFixture, executable: Path) -> None:
 
     benchmark.pedantic(start, setup=end, rounds=200, warmup_rounds=5)
     end()
+    report(benchmark, "bare start")
 
 
 @pytest.mark.parametrize("level", ["A", "B"])
@@ -99,10 +107,10 @@ def test_start_native(
     benchmark: BenchmarkFixture, loop: asyncio.AbstractEventLoop, executable: Path, level: str
 ) -> None:
     native, _ = runtimes(report_at(level))
-    measure(benchmark, loop, native, executable.read_bytes(), "x")
+    measure(benchmark, f"native start, level {level}", loop, native, executable.read_bytes(), "x")
 
 
 @pytest.mark.parametrize("level", ["A", "B"])
 def test_start_python(benchmark: BenchmarkFixture, loop: asyncio.AbstractEventLoop, level: str) -> None:
     _, python = runtimes(report_at(level))
-    measure(benchmark, loop, python, FUNCTION, "f", "bytes")
+    measure(benchmark, f"python start, level {level}", loop, python, FUNCTION, "f", "bytes")

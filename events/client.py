@@ -96,7 +96,8 @@ class Client:
     async def close(self) -> None:
         """Send what is waiting and leave."""
         with contextlib.suppress(nats.errors.Error, TimeoutError, asyncio.CancelledError):
-            await asyncio.wait_for(self.nc.flush(), 1)
+            async with asyncio.timeout(1):
+                await self.nc.flush()
         await self.nc.close()
 
     async def request(self, kind: str, /, *, timeout: float = 10.0, **body: Any) -> Answered:
@@ -119,7 +120,8 @@ class Client:
                 while True:
                     await self.nc.publish(subject, data)
                     with contextlib.suppress(TimeoutError):
-                        return self._judged(await asyncio.wait_for(asyncio.shield(future), RESEND_S))
+                        async with asyncio.timeout(RESEND_S):
+                            return self._judged(await asyncio.shield(future))
                     answer = await self._asked(number)
                     if answer is not None:
                         return self._judged(answer)
@@ -174,7 +176,8 @@ class Client:
                 yield message
             while not self.nc.is_closed:
                 try:
-                    message = await asyncio.wait_for(queue.get(), CATCH_UP_S)
+                    async with asyncio.timeout(CATCH_UP_S):
+                        message = await queue.get()
                 except TimeoutError:
                     for message in await self._missed(heads):
                         yield message

@@ -231,7 +231,8 @@ class Reader:
             if patience <= 0:
                 return []
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), patience)
+                async with asyncio.timeout(patience):
+                    await self._news.wait()
         batch = list(self._waiting)
         self._waiting.clear()
         for stored in batch:

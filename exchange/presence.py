@@ -28,6 +28,10 @@ class Presence:
         if known and (party in self._heard or len(self._heard) < MOST_PARTIES):
             self._heard[party] = now
 
+    def forget(self, party: Party) -> None:
+        """The market has lost a party (it left, or was silent): only a new heartbeat brings it back."""
+        self._heard.pop(party, None)
+
     def pause(self, now: float) -> None:
         """Everyone who was ever heard, and everyone the market believes present, counts as heard now."""
         for party in self._believed():
@@ -39,10 +43,17 @@ class Presence:
         return clients + [key for key, machine in state.machines.items() if machine.ready]
 
     def reports(self, now: float, lost_after_s: float) -> tuple[list[Party], list[Party]]:
-        """(lost, back): what the market should be told now. O(parties)."""
+        """(lost, back): what the market should be told now. O(parties).
+
+        Who falls silent together is told together (R19), though heartbeats come at different moments: the
+        first to be overdue is told a quarter of the lost-after time later, with all who followed.
+        """
         believed = set(self._believed())
         missing = {(account, party) for account, party in self._state.ill}
-        lost = [p for p in sorted(believed) if now - self._heard.get(p, 0.0) > lost_after_s]
+        silent = {party: now - self._heard.get(party, 0.0) for party in sorted(believed)}
+        lost = [party for party, seconds in silent.items() if seconds > lost_after_s]
+        if lost and max(silent.values()) < lost_after_s * 1.25:
+            lost = []
         recent = (p for p, heard in self._heard.items() if now - heard <= lost_after_s)
         back = sorted(p for p in recent if p not in believed or p in missing)
         return self._fresh(lost, now), self._fresh(back, now)

@@ -32,7 +32,7 @@ from events.log import (
     last_sequence,
     make_streams,
 )
-from events.records import BadRecordError
+from events.records import BadRecordError, PartyLost
 from events.requests import encode
 from events.wire import dumps, loads
 from exchange.batch import Batcher
@@ -131,6 +131,9 @@ class Service:
         self._journal = await append_commit(self._nc, body, self._journal)
         faults.point("exchange.after-append")
         self._committed = time.monotonic()
+        for _, event in commit.events:
+            if isinstance(event, PartyLost):
+                self._presence.forget((event.account, event.party))
         self._wake.set()
         log.debug("commit %d: requests to %d, %d events", commit.number, commit.last, len(commit.events))
 
@@ -154,7 +157,8 @@ class Service:
             else:
                 self._presence.pause(now)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
 
     def _is_serving(self) -> bool:
         return self._epoch > 0 and self._engine.state.epoch == self._epoch and self._nc.is_connected
