@@ -7,9 +7,9 @@ from buyer.holdings import Holdings
 from buyer.job import Job
 from buyer.journal import Journal
 from buyer.market import Market, News
-from buyer.pages import all_rows
 from buyer.work import Work
 from events.client import NoAnswerError, RefusedError
+from events.pages import whole
 
 AS_LONG_AS_IT_TAKES = 365 * 86400.0  # a bid's answer is waited for: asking twice would buy twice
 CANCEL_S = 10.0
@@ -134,7 +134,7 @@ class Bidding:
         feed from there on tells all that has happened to it since."""
         if not self.holdings.bids:
             return
-        for row in (await all_rows(self.market.client, "orders")).rows:
+        for row in (await whole(self.market.client, "orders"))["result"]:
             if row["order"] in self.holdings.bids and not row["closed"]:
                 self.order, self.size = row["order"], row["size"]
                 self.market.report("bid_taken_over", order=self.order, size=self.size)

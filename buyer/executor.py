@@ -11,11 +11,11 @@ from buyer.job import Job, Result
 from buyer.journal import Journal
 from buyer.market import Market, News, Report, end
 from buyer.offers import offers_under
-from buyer.pages import all_rows
 from buyer.serving import Serving
 from buyer.work import Work
 from events.cli import credits
 from events.client import Client, NoAnswerError, QueryError, RefusedError
+from events.pages import whole
 from events.subjects import CLIENT
 from links.endpoint import Endpoint
 
@@ -104,10 +104,10 @@ class _Executor:
     async def _begin(self) -> list[asyncio.Task[None]]:
         """Take over what an earlier process left (R17), then follow the feed from there."""
         await self.bidding.recover()
-        contracts = await all_rows(self.client, "contracts", all=True)
-        self.holdings.take_over(contracts.rows)
+        answer = await whole(self.client, "contracts", all=True)
+        self.holdings.take_over(answer["result"])
         await self.bidding.take_over()
-        follow = self.group.create_task(self._follow(contracts.feed, contracts.market), name="feed")
+        follow = self.group.create_task(self._follow(answer["feed"], answer["market"]), name="feed")
         for contract in list(self.holdings.running.values()):
             self.report("contract_taken_over", contract=contract.contract, machine=contract.machine)
             self._serve(contract.contract)

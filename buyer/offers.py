@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from buyer.pages import all_rows
 from events.cli import credits, show
 from events.client import Client
+from events.pages import whole
 from events.profile import Screen
 
 
@@ -30,7 +30,7 @@ class Offers:
 
 async def offers_under(client: Client, limit: int, screen: Screen) -> Offers:
     """Ask the market. Raises QueryError, NoAnswerError."""
-    machines = (await all_rows(client, "machines")).rows
+    machines = (await whole(client, "machines"))["result"]
     account = (await client.query("account"))["result"]
     return Offers(pick(machines, client.account, limit, screen), len(machines), account["free"])
 

@@ -14,7 +14,6 @@ from rich.table import Table
 
 from buyer.job import BadJobError
 from buyer.offers import offers_under, show_offers
-from buyer.pages import all_rows
 from events.cli import (
     Creds,
     Json,
@@ -29,6 +28,7 @@ from events.cli import (
 )
 from events.client import BadRequestError, Client, NoAnswerError, QueryError, RefusedError
 from events.log import NotAdmittedError, UnreachableError
+from events.pages import whole
 from events.profile import BadScreenError, Screen, parse_screen
 from events.requests import SIZE
 
@@ -77,13 +77,13 @@ def screen_of(text: str) -> Screen:
 def ask(server: str, creds: Any, as_json: bool, action: Callable[[Client], Awaitable[T]]) -> T:
     """Connect, do one thing, leave; errors become one line and an exit status."""
 
-    async def whole() -> T:
+    async def connected() -> T:
         async with await Client.connect(resolve_server(server), resolve_creds(creds), name="buyer") as client:
             return await action(client)
 
     try:
         with edge(as_json, *ERRORS):
-            return uvloop.run(whole())
+            return uvloop.run(connected())
     except BadJobError as error:
         wrong(str(error), as_json)
     except (KeyboardInterrupt, asyncio.CancelledError):
@@ -150,7 +150,8 @@ def orders(every: All = False, server: Server = "", creds: Creds = None, as_json
     """Your orders."""
 
     async def query(client: Client) -> list[dict[str, Any]]:
-        return (await all_rows(client, "orders", all=every)).rows
+        found: list[dict[str, Any]] = (await whole(client, "orders", all=every))["result"]
+        return found
 
     rows = ask(server, creds, as_json, query)
     if as_json:
@@ -175,7 +176,7 @@ def contracts(every: All = False, server: Server = "", creds: Creds = None, as_j
     """Your contracts, as buyer and as seller."""
 
     async def query(client: Client) -> tuple[str, list[dict[str, Any]]]:
-        return client.account, (await all_rows(client, "contracts", all=every)).rows
+        return client.account, (await whole(client, "contracts", all=every))["result"]
 
     account, rows = ask(server, creds, as_json, query)
     if as_json:
@@ -220,7 +221,7 @@ def cancel(
 def _amend(number: int, size: int, server: str, creds: Any, as_json: bool) -> None:
     async def amend(client: Client) -> tuple[int, int]:
         answered = await client.request("amend", order=number, size=size)
-        rows = (await all_rows(client, "contracts")).rows
+        rows = (await whole(client, "contracts"))["result"]
         running = [row["price"] for row in rows if row["bid"] == number]
         return answered.hourly, sum(running)
 

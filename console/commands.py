@@ -16,6 +16,7 @@ from events.cli import DATA, Json, Server, application, credits, edge, parse_cre
 from events.client import BadRequestError, Client, RefusedError
 from events.keys import Key
 from events.log import NotAdmittedError, connect
+from events.pages import whole
 
 ADMITTED_S = 15.0  # within this a new account can log in
 
@@ -184,18 +185,9 @@ def statement(
 
     async def work() -> dict[str, Any]:
         async with operating(data, server, creds) as client:
-            key, after = await account_key(client, who), 0
-            whole: dict[str, Any] = {}
-            while True:
-                answer = await client.query("statement", account=key, after=after)
-                page = answer["result"]
-                whole = page | {
-                    "opening": whole.get("opening", page["opening"]),
-                    "lines": whole.get("lines", []) + page["lines"],
-                }
-                after = answer.get("more", 0)
-                if not after:
-                    return whole
+            key = await account_key(client, who)
+            found: dict[str, Any] = (await whole(client, "statement", account=key))["result"]
+            return found
 
     with edge(as_json, *EXPECTED):
         answer = run(work())

@@ -18,6 +18,7 @@ from events.cli import NowhereError, resolve_creds, resolve_server
 from events.client import BadRequestError, Client, NoAnswerError, QueryError, RefusedError
 from events.keys import Key, is_key
 from events.log import LogGapError, NotAdmittedError, UnreachableError
+from events.pages import whole
 from events.records import BANK, FEES, BadRecordError
 from projections.store import StoreError
 
@@ -76,16 +77,9 @@ async def operating(data: Path, server: str, creds: Path | None) -> AsyncIterato
 
 
 async def every(client: Client, what: str, /, **arguments: Any) -> list[dict[str, Any]]:
-    """All pages of a list."""
-    rows: list[dict[str, Any]] = []
-    after = 0
-    while True:
-        answer = await client.query(what, **arguments, after=after)
-        rows += answer["result"]
-        if not answer.get("more"):
-            return rows
-        assert answer["more"] > after, answer["more"]
-        after = answer["more"]
+    """All rows of a list."""
+    rows: list[dict[str, Any]] = (await whole(client, what, **arguments))["result"]
+    return rows
 
 
 async def account_key(client: Client, who: str) -> str:

@@ -91,6 +91,8 @@ class Launcher:
     def _request(self, arguments: list[str], limits: Limits) -> bytes:
         if any("\0" in argument for argument in arguments):
             raise JailError("arguments: a zero byte in one of them")
+        if not all(_is_text(argument) for argument in arguments):
+            raise JailError("arguments: half of a surrogate pair in one of them, which is no text")
         request = {
             "layers": self._layers,
             "memory": limits.memory_mb << 20,
@@ -176,3 +178,11 @@ async def _writable(sock: socket.socket) -> None:
         await future
     finally:
         loop.remove_writer(sock.fileno())
+
+
+def _is_text(argument: str) -> bool:
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -26,9 +26,9 @@ from events.cli import Creds, Json, Server, credits, parse_credits
 from events.client import BadRequestError, Client, NoAnswerError, QueryError, RefusedError
 from events.keys import Key
 from events.log import NotAdmittedError, UnreachableError
+from events.pages import whole
 from seller_node.lines import many
 from seller_node.node import Node, Tally
-from seller_node.pages import whole
 from seller_node.place import DEFAULT, Place, PlaceTakenError
 from seller_node.profile import BadOfferError, Profile, offer
 from seller_node.trial import try_all

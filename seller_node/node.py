@@ -10,11 +10,11 @@ from typing import Any
 
 from events.cli import credits
 from events.client import Client, NoAnswerError, QueryError, RefusedError
+from events.pages import whole
 from links.endpoint import Endpoint
 from seccomp import Exit, Runtime
 from seller_node.contract import Contract
 from seller_node.lines import many, told
-from seller_node.pages import whole
 from seller_node.profile import Profile, cpu_numbers
 from seller_node.run import Jails
 from seller_node.votes import Votes

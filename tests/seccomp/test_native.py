@@ -165,6 +165,8 @@ def test_arguments_are_bounded_and_whole(echo: bytes) -> None:
                 await runtime.start(echo, ["x" * 70_000], Limits(64))
             with pytest.raises(JailError, match="zero byte"):
                 await runtime.start(echo, ["a\0b"], Limits(64))
+            with pytest.raises(JailError, match="surrogate"):
+                await runtime.start(echo, ["a\ud800"], Limits(64))
 
     asyncio.run(go())
 

@@ -18,11 +18,11 @@ from console.market import Market
 from events.client import Client
 from events.keys import Key
 from events.log import NotAdmittedError
+from events.pages import whole
 from links.endpoint import Endpoint
 from links.link import Link
 from seccomp import probe, runtimes
 from seller_node.node import Node, end_tasks
-from seller_node.pages import whole
 from seller_node.profile import offer
 from tests.seller_node.programs import program
 from tests.seller_node.stage import give, jailed, outcome, start, started, until
