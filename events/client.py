@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Self, cast
 
 import nats.errors
 from nats.aio.client import Client as Nats
@@ -73,7 +73,7 @@ class Client:
         self._listeners: list[asyncio.Queue[FeedMessage]] = []
 
     @classmethod
-    async def connect(cls, server: str, key: Key, *, name: str, patience: float = 5.0) -> "Client":
+    async def connect(cls, server: str, key: Key, *, name: str, patience: float = 5.0) -> Self:
         """Log in. Raises UnreachableError, NotAdmittedError (events.log)."""
         client = cls(await connect(server, key, name=name, patience=patience), key)
         await client.nc.subscribe(subjects.feed(client.account), cb=client._on_own)
@@ -82,7 +82,7 @@ class Client:
         await client.nc.flush()
         return client
 
-    async def __aenter__(self) -> "Client":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -148,15 +148,22 @@ class Client:
     async def query(self, what: str, /, *, timeout: float = 5.0, **arguments: Any) -> dict[str, Any]:
         """Ask the query service: {"commit", "feed", "market", "result"}. Raises QueryError, NoAnswerError."""
         try:
-            reply = await self.nc.request(
-                subjects.query(self.account, what), dumps(arguments), timeout=timeout
-            )
+            async with asyncio.timeout(timeout):
+                reply = await self._reply(subjects.query(self.account, what), dumps(arguments))
         except (nats.errors.Error, TimeoutError) as error:
             raise NoAnswerError(f"query {what}: no answer; are the projections running?") from error
         answer: dict[str, Any] = loads(reply.data)
         if "error" in answer:
             raise QueryError(f"query {what}: {answer['error']}")
         return answer
+
+    async def _reply(self, subject: str, data: bytes) -> Msg:
+        """The reply to a query; a service that is just being started again is waited for."""
+        while True:
+            with contextlib.suppress(nats.errors.NoRespondersError):
+                # No time-out of its own: before Python 3.12 a cancel can get lost in asyncio.wait_for.
+                return await self.nc.request(subject, data, timeout=None)  # type: ignore[arg-type]
+            await asyncio.sleep(0.1)
 
     async def heartbeat(self, party: str) -> None:
         """Say that a party is there: a machine's name, or `client`. Nothing is kept while disconnected."""

@@ -41,4 +41,5 @@ class Votes:
 
     async def all_cast(self, timeout: float) -> None:
         """Wait until no vote waits. Raises TimeoutError."""
-        await asyncio.wait_for(self._waiting.join(), timeout)
+        async with asyncio.timeout(timeout):
+            await self._waiting.join()
