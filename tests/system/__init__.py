@@ -1,0 +1,1 @@
+"""The whole house at once: real server, real processes, real jail."""
