@@ -107,6 +107,11 @@ def credits(micro: int) -> str:
     return f"{'-' if micro < 0 else ''}{whole}.{part:06}"
 
 
+def counted(number: int, thing: str) -> str:
+    """A number of things: `1 CPU`, `2 CPUs`."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def parse_credits(text: str) -> int:
     """Credits, as typed, in micro-credits: `0.05` is 50000. Raises typer.BadParameter (exit status 2)."""
     if not re.fullmatch(r"[0-9]{1,10}(\.[0-9]{1,6})?", text):

@@ -13,13 +13,14 @@ import nats.errors
 from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from events import subjects
 from events.keys import Key
 from events.log import connect
 from events.records import Answered, BadRecordError, event_of
 from events.refusals import explain
-from events.requests import MOST_BYTES, encode, model
+from events.requests import KINDS, MOST_BYTES, encode, model
 from events.wire import dumps, loads
 
 RESEND_S = 2.0
@@ -246,6 +247,16 @@ def validate(kind: str, body: dict[str, Any]) -> None:
     try:
         model(kind).model_validate(body)
     except ValidationError as error:
-        first = error.errors()[0]
-        member = ".".join(str(part) for part in first["loc"]) or kind
-        raise BadRequestError(f"{kind}: {member}: {first['msg']}") from None
+        raise BadRequestError(f"{kind}: {_wrong(kind, error.errors()[0])}") from None
+
+
+def _wrong(kind: str, error: ErrorDetails) -> str:
+    """What is wrong, in the words of the table of requests: the library knows neither credits nor names."""
+    name = str(error["loc"][0])
+    forms = {member.name: member.form for member in KINDS[kind].members}
+    if name not in forms:
+        return f"{name}: no such member; there are {', '.join(forms)}"
+    if error["type"] == "value_error":  # raised by a form of ours
+        return f"{name}: {error['ctx']['error']}"
+    missing = "is missing; it " if error["type"] == "missing" else ""
+    return f"{name}: {missing}must be {forms[name].described()}"

@@ -88,6 +88,8 @@ def parse_screen(text: str) -> Screen:
     for word in text.split():
         name, sign, value = word.partition(">=")
         if sign:
+            if not name or not value:
+                raise BadScreenError(f"screen: {word!r}: no spaces go around >=, as in memory_mb>=512")
             if name not in SCREEN_NUMBERS:
                 raise BadScreenError(
                     f"screen: {name!r} is no number of a profile; there are {', '.join(SCREEN_NUMBERS)}"

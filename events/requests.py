@@ -7,6 +7,7 @@ wording or version (R34); pydantic checks at the clients' edge and publishes the
 import functools
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
@@ -23,6 +24,11 @@ NAME = r"[a-z0-9][a-z0-9_-]{0,31}"
 TEXT = r"[^\x00-\x1f\x7f]{1,200}"
 CREDIT = 1_000_000  # micro-credits
 HOUR_US = 3_600_000_000
+WORDS = {  # what the patterns of texts mean to a person
+    NAME: "1 to 32 of a-z, 0-9, _ and -, the first a letter or digit",
+    TEXT: "1 to 200 characters in one line",
+    FLAG: "1 to 40 of a-z, 0-9, _ . / + and -, the first a letter or digit",
+}
 
 
 @dataclass(frozen=True)
@@ -36,9 +42,23 @@ class Integer:
         """Whether the value is of this form."""
         return type(value) is int and self.low <= value <= self.high
 
+    def described(self) -> str:
+        """What the value must be, in words."""
+        return f"a whole number from {self.low} to {self.high}"
+
     def annotation(self) -> Any:
         """The same for pydantic."""
         return Annotated[int, Field(ge=self.low, le=self.high, strict=True)]
+
+
+@dataclass(frozen=True)
+class Money(Integer):
+    """An amount or a price, in micro-credits."""
+
+    def described(self) -> str:
+        """What the value must be, in words; people know credits."""
+        low, high = (Decimal(bound).scaleb(-6) for bound in (self.low, self.high))
+        return f"{super().described()} micro-credits, that is {low:f} to {high:f} credits"
 
 
 @dataclass(frozen=True)
@@ -50,6 +70,10 @@ class Text:
     def holds(self, value: object) -> bool:
         """Whether the value is of this form."""
         return isinstance(value, str) and re.fullmatch(self.pattern, value) is not None
+
+    def described(self) -> str:
+        """What the value must be, in words."""
+        return f"{WORDS[self.pattern]} (`{self.pattern}`)"
 
     def annotation(self) -> Any:
         """The same for pydantic."""
@@ -63,6 +87,10 @@ class Account:
     def holds(self, value: object) -> bool:
         """Whether the value is of this form."""
         return is_key(value)
+
+    def described(self) -> str:
+        """What the value must be, in words."""
+        return "an account's public key (U and 55 characters)"
 
     def annotation(self) -> Any:
         """The same for pydantic."""
@@ -79,6 +107,10 @@ class Choice:
         """Whether the value is of this form."""
         return value in self.words
 
+    def described(self) -> str:
+        """What the value must be, in words."""
+        return " or ".join(f"`{word}`" for word in self.words)
+
     def annotation(self) -> Any:
         """The same for pydantic."""
         return Literal[self.words]
@@ -91,6 +123,10 @@ class Truth:
     def holds(self, value: object) -> bool:
         """Whether the value is of this form."""
         return isinstance(value, bool)
+
+    def described(self) -> str:
+        """What the value must be, in words."""
+        return "true or false"
 
     def annotation(self) -> Any:
         """The same for pydantic."""
@@ -113,6 +149,10 @@ class Many:
             and len(set(value)) == len(value)
         )
 
+    def described(self) -> str:
+        """What the value must be, in words."""
+        return f"a list of at most {self.most}, all different; each {self.of.described()}"
+
     def annotation(self) -> Any:
         """The same for pydantic."""
         item: Any = self.of.annotation()
@@ -132,6 +172,11 @@ class Numbers:
             name in self.names and type(number) is int and 0 <= number <= INT32
             for name, number in value.items()
         )
+
+    def described(self) -> str:
+        """What the value must be, in words."""
+        names = ", ".join(f"`{name}`" for name in self.names)
+        return f"an object with any of {names}; each {Integer(0, INT32).described()}"
 
     def annotation(self) -> Any:
         """The same for pydantic."""
@@ -156,6 +201,11 @@ class Parties:
                 for pair in value
             )
         )
+
+    def described(self) -> str:
+        """What the value must be, in words."""
+        pair = f"{Account().described()}, {Text(NAME).described()}"
+        return f"a list of 1 to {self.most} pairs [{pair}]"
 
     def annotation(self) -> Any:
         """The same for pydantic."""
@@ -201,7 +251,7 @@ class Kind:
     members: tuple[Member, ...]
 
 
-PRICE = Integer(0, 10**12)  # a million credits; times the largest size it stays within 64 bits
+PRICE = Money(0, 10**12)  # a million credits; times the largest size it stays within 64 bits
 MOST_CPUS = 10_000  # of one order: what it matches must fit in one answer
 SIZE = Integer(1, MOST_CPUS)
 ID = Integer(1, NUMBER)
@@ -370,7 +420,7 @@ KINDS: dict[str, Kind] = {
             (
                 *NUMBERED,
                 Member("account", Account(), "R2", "whose"),
-                Member("amount", Integer(1, MONEY), "R1", "micro-credits"),
+                Member("amount", Money(1, MONEY), "R1", "micro-credits"),
                 Member("reference", Text(TEXT), "R2", "of the payment outside"),
             ),
         ),

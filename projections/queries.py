@@ -223,7 +223,7 @@ def _parse(what: str, data: bytes) -> tuple[Query, dict[str, Any]]:
                 f"{name[:40]!r}: {what} has no such argument; it has {', '.join(forms) or 'none'}"
             )
         if not forms[name][0].holds(given[name]):
-            raise QueryError(f"{name}: must be {_described(forms[name][0])}")
+            raise QueryError(f"{name}: must be {forms[name][0].described()}")
     for name in query.required:
         if name not in given:
             raise QueryError(f"{name}: is missing")
@@ -237,14 +237,12 @@ class _Whose(Choice):
         """Whether the value is of this form."""
         return isinstance(value, str) and (value in self.words or Account().holds(value))
 
+    def described(self) -> str:
+        """What the value must be, in words."""
+        return f"{Account().described()}, {super().described()}"
+
 
 _WHOSE = _Whose((BANK, FEES))
-
-
-def _described(form: Form) -> str:
-    if isinstance(form, Integer):
-        return f"a whole number from {form.low} to {form.high}"
-    return "true or false" if isinstance(form, Truth) else "an account's public key (U and 55 characters)"
 
 
 def _about(connection: Connection, query: Query, what: str, asker: str, arguments: dict[str, Any]) -> str:

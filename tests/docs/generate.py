@@ -42,27 +42,6 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def described(form: q.Form) -> str:
-    """What a member must be."""
-    if isinstance(form, q.Integer):
-        return f"integer, {form.low} to {form.high}"
-    if isinstance(form, q.Text):
-        return f"text, `{form.pattern}`"
-    if isinstance(form, q.Account):
-        return "an account's key"
-    if isinstance(form, q.Truth):
-        return "true or false"
-    if isinstance(form, q.Many):
-        return f"list of at most {form.most}, all different; each {described(form.of)}"
-    if isinstance(form, q.Numbers):
-        names = ", ".join(f"`{name}`" for name in form.names)
-        return f"object with any of {names}; each an integer, 0 to {q.INT32}"
-    if isinstance(form, q.Parties):
-        return f"list of 1 to {form.most} pairs [an account's key, text `{q.NAME}`]"
-    assert isinstance(form, q.Choice), form
-    return " or ".join(f"`{word}`" for word in form.words)
-
-
 def default(member: q.Member) -> str:
     """What a member is where it is left out."""
     if member.default is q.REQUIRED:
@@ -78,7 +57,7 @@ def requests() -> str:
     text = ""
     for kind in q.KINDS.values():
         rows = (
-            (f"`{member.name}`", described(member.form), default(member), member.rule, member.meaning)
+            (f"`{member.name}`", member.form.described(), default(member), member.rule, member.meaning)
             for member in kind.members
         )
         text += f"### `{kind.name}`\n\n{kind.purpose} By {ROLES[kind.role]}.\n"
@@ -125,7 +104,7 @@ def queries() -> str:
         rows = [
             (
                 f"`{argument}`",
-                described(form),
+                form.described(),
                 "required" if argument in query.required else f"`{json.dumps(given)}`",
             )
             for argument, (form, given) in query.arguments.items()

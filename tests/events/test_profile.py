@@ -47,6 +47,12 @@ def test_a_word_that_cannot_be_read_is_named(word: str) -> None:
         parse_screen(f"avx2 {word}")
 
 
+@pytest.mark.parametrize("text", ["memory_mb >= 512", "memory_mb >=512", "memory_mb>= 512"])
+def test_spaces_around_a_sign_are_explained(text: str) -> None:
+    with pytest.raises(BadScreenError, match="no spaces go around >=, as in memory_mb>=512"):
+        parse_screen(text)
+
+
 @settings(max_examples=200, deadline=None)
 @given(screens(), screens(), st.lists(MACHINES, min_size=1, max_size=10))
 def test_within_means_that_what_passes_one_passes_the_other(
