@@ -1,6 +1,7 @@
 """The job's one bid: as large as there is work and money for, and no larger (R9)."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from buyer.holdings import Holdings
@@ -8,7 +9,7 @@ from buyer.job import Job
 from buyer.journal import Journal
 from buyer.market import Market, News
 from buyer.work import Work
-from events.client import NoAnswerError, RefusedError
+from events.client import BadRequestError, NoAnswerError, QueryError, RefusedError
 from events.pages import whole
 
 AS_LONG_AS_IT_TAKES = 365 * 86400.0  # a bid's answer is waited for: asking twice would buy twice
@@ -71,7 +72,7 @@ class Bidding:
                 size=size,
                 **self.job.demands().body(),
             )
-        except RefusedError:
+        except (RefusedError, BadRequestError):
             self._asking = 0
             self.journal.note_bid(0)
             raise
@@ -109,8 +110,10 @@ class Bidding:
                 event["kind"] == "answered"
                 and self._asking
                 and (event["session"], event["number"]) == (session, self._asking)
-                and not event["code"]
             ):
+                if event["code"]:
+                    self._asking = 0
+                    continue
                 placed = next(e for e in events if e["kind"] == "bid_placed" and e["order"] == event["order"])
                 self._placed(event["order"], placed["size"])
         ours = {e["order"] for e in events if e["kind"] == "answered" and e["session"] == session}
@@ -151,10 +154,30 @@ class Bidding:
             settled += 0.25 * market.is_here()
         return 0
 
+    async def _answered(self) -> None:
+        """Wait for the answer to the bid that was asked for, at most CANCEL_S: `hear` is told of it by the
+        feed, the query service knows it where the feed is not followed any more."""
+        client = self.market.client
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CANCEL_S):
+                while self._asking and not client.nc.is_closed:
+                    await asyncio.sleep(0.25)
+                    with suppress(QueryError, NoAnswerError):
+                        asked = {"session": client.session, "number": self._asking}
+                        found = (await client.query("answer", **asked))["result"]
+                        if found is not None and self._asking and found["code"]:
+                            self._asking = 0
+                        elif found is not None and self._asking:
+                            self._placed(found["order"], self._most)
+
     async def cancel(self) -> str:
         """End the bid; returns what a person must know if that could not be done, else ""."""
+        await self._answered()
         if self._asking:
-            return "a bid was asked for and not answered: look with `buyer orders`, `buyer cancel` ends it"
+            return (
+                f"a bid was asked for and not answered within {CANCEL_S:g} s: it may stand, and buy; "
+                "`buyer orders` shows it, `buyer cancel` ends it"
+            )
         if not self.order:
             return ""
         order = self.order

@@ -11,6 +11,7 @@ from buyer.job import Job, Result
 from buyer.journal import Journal
 from buyer.market import Market, News, Report, end
 from buyer.offers import offers_under
+from buyer.other_bids import other_bids
 from buyer.serving import Serving
 from buyer.work import Work
 from events.cli import credits
@@ -65,6 +66,7 @@ class _Executor:
         self.votes: deque[Vote] = deque()
         self.workers: dict[int, asyncio.Task[None]] = {}
         self.ending = False
+        self.others: list[dict[str, Any]] = []  # bids, see other_bids
 
     async def run(self) -> Result:
         if not self.work.unfinished and not self.journal.bids:
@@ -107,6 +109,9 @@ class _Executor:
         answer = await whole(self.client, "contracts", all=True)
         self.holdings.take_over(answer["result"])
         await self.bidding.take_over()
+        self.others = await other_bids(self.client, self.holdings.bids)
+        if self.others:
+            self.report("other_bids", bids=self.others)
         follow = self.group.create_task(self._follow(answer["feed"], answer["market"]), name="feed")
         for contract in list(self.holdings.running.values()):
             self.report("contract_taken_over", contract=contract.contract, machine=contract.machine)
@@ -245,6 +250,8 @@ class _Executor:
             async with asyncio.timeout(LAST_VOTES_S):
                 while self.votes and not self.stop.is_set():
                     await self.news.wait()
+        with suppress(QueryError, NoAnswerError):  # then those of the start are named again
+            self.others = await other_bids(self.client, self.holdings.bids)
         return self._result("; ".join(text for text in (reason, warning) if text))
 
     def _result(self, reason: str) -> Result:
@@ -259,4 +266,5 @@ class _Executor:
             held=self.holdings.held,
             running=len(self.holdings.running),
             interrupted=self.stop.is_set() and reason.startswith("interrupted"),
+            other_bids=self.others,
         )

@@ -125,7 +125,8 @@ class Ended:
 class Result:
     """What a job came to. Money in micro-credits: `charged` is paid, `held` will be charged at hours' ends.
 
-    `unfinished` names units without a result, and `reason` says why there are any.
+    `unfinished` names units without a result, and `reason` says why there are any. `other_bids` of the
+    account are open still: order, price, size, running contracts.
     """
 
     units: dict[str, Ended]
@@ -138,6 +139,7 @@ class Result:
     held: int = 0
     running: int = 0
     interrupted: bool = False
+    other_bids: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def is_good(self) -> bool:
@@ -167,4 +169,5 @@ class Result:
             "held": self.held,
             "running": self.running,
             "interrupted": self.interrupted,
+            "other_bids": self.other_bids,
         }

@@ -1,6 +1,7 @@
 """The `buyer` command."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ from buyer.executor import LostConnectionError, run_job
 from buyer.job import BadJobError, Job, Result, Unit
 from buyer.offers import offers_under, show_offers
 from buyer.orders import ERRORS, DryRun, ScreenText, ask, money, screen_of, wrong
+from buyer.other_bids import named
 from buyer.program import (
     ENCODINGS,
     NATIVE,
@@ -32,6 +34,7 @@ from events.cli import (
     Json,
     Server,
     application,
+    counted,
     credits,
     edge,
     resolve_creds,
@@ -93,13 +96,13 @@ def run(
     Without --input, standard input goes to one run, and its output, errors and exit status are ours.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix="buyer-") as temporary:
-            place = output or Path(temporary)
+        with contextlib.ExitStack() as stack:
+            place = output or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="buyer-")))
             if resume and not output:
                 raise BadJobError("--resume: name the --output of the job to go on with")
             job = _job(
                 (program or [], runtime, python, encoding),
-                _units(inputs, output, Path(temporary), dry_run, as_json),
+                _units(inputs, output, stack, dry_run, as_json),
                 (cpus, money("--max-price", max_price), money("--max-cost", max_cost) if max_cost else None),
                 place,
                 screen,
@@ -108,7 +111,7 @@ def run(
             if dry_run:
                 _show_plan(job, server, creds, as_json)
                 return
-            result = _run(job, server, creds, as_json)
+            result = _run(job, output is not None, server, creds, as_json)
             if not output:
                 raise typer.Exit(_pass_through(result, place))
     except BadJobError as error:
@@ -129,8 +132,11 @@ for command in (
     app.command()(command)
 
 
-def _units(inputs: str, output: Path | None, temporary: Path, dry_run: bool, as_json: bool) -> list[Unit]:
-    """What is to be done; without inputs, our standard input. Raises BadJobError."""
+def _units(
+    inputs: str, output: Path | None, stack: contextlib.ExitStack, dry_run: bool, as_json: bool
+) -> list[Unit]:
+    """What is to be done; without inputs, our standard input, kept in a file without a name until `stack`
+    ends. Raises BadJobError."""
     if output:
         check_output(output)
     if inputs:
@@ -141,10 +147,10 @@ def _units(inputs: str, output: Path | None, temporary: Path, dry_run: bool, as_
         raise BadJobError("--output: with --json, say where the run's own output goes")
     if dry_run:
         return [Unit(STDIN, b"")]
-    kept = temporary / "input"
-    with kept.open("wb") as file:
-        shutil.copyfileobj(sys.stdin.buffer, file)
-    return [Unit(STDIN, kept)]
+    kept = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack is the context
+    shutil.copyfileobj(sys.stdin.buffer, kept)
+    kept.flush()
+    return [Unit(STDIN, Path(f"/proc/self/fd/{kept.fileno()}"))]
 
 
 def _job(
@@ -184,8 +190,8 @@ def _show_plan(job: Job, server: str, creds: Path | None, as_json: bool) -> None
     ask(server, creds, as_json, look)
 
 
-def _run(job: Job, server: str, creds: Path | None, as_json: bool) -> Result:
-    """Run the job and say what it came to."""
+def _run(job: Job, kept: bool, server: str, creds: Path | None, as_json: bool) -> Result:
+    """Run the job and say what it came to. `kept`: its directory stays, and so can be resumed."""
     shown = Shown(job, silent=as_json)
 
     async def whole() -> Result:
@@ -194,43 +200,45 @@ def _run(job: Job, server: str, creds: Path | None, as_json: bool) -> Result:
         ) as client:
             stop = asyncio.Event()
             for number in (signal.SIGINT, signal.SIGTERM):
-                asyncio.get_running_loop().add_signal_handler(number, _interrupt, stop)
+                asyncio.get_running_loop().add_signal_handler(number, _interrupt, stop, job, kept)
             return await run_job(client, job, shown, stop)
 
     with edge(as_json, *ERRORS, LostConnectionError, OSError), shown:
         result = uvloop.run(whole())
-    for line in _summary(result):
+    for line in _summary(result, kept):
         shown.say(line)
     return result
 
 
-def _interrupt(stop: asyncio.Event) -> None:
+def _interrupt(stop: asyncio.Event, job: Job, kept: bool) -> None:
     """Ctrl-C: the first ends the job in order, the second leaves at once."""
     if stop.is_set():
+        print("\nleft at once: if `buyer orders` shows the bid, `buyer cancel` ends it", file=sys.stderr)
+        if not kept:
+            shutil.rmtree(job.output, ignore_errors=True)
         os._exit(INTERRUPTED)
-    print("\nleaving: the bid is cancelled; Ctrl-C again leaves at once", file=sys.stderr)
+    print("\nleaving: the bid is being cancelled; Ctrl-C again leaves at once", file=sys.stderr)
     stop.set()
 
 
-def _summary(result: Result) -> list[str]:
-    """What a person must know at the end."""
+def _summary(result: Result, kept: bool) -> list[str]:
+    """What a person must know at the end. `kept`: the job can be resumed."""
     good = sum(ended.is_good for ended in result.units.values())
     lines = [
-        f"{len(result.units)} units done, {good} with exit status 0; {result.lost} runs lost and sent again; "
-        f"{result.contracts} contracts"
+        f"{counted(len(result.units), 'unit')} done, {good} with exit status 0; "
+        f"{counted(result.lost, 'run')} lost and sent again; {counted(result.contracts, 'contract')}"
     ]
     bad = [name for name, ended in result.units.items() if not ended.is_good]
     if bad:
         more = f" and {len(bad) - 10} more" if len(bad) > 10 else ""
         lines.append(f"not with exit status 0: {', '.join(bad[:10])}{more}")
     if result.unfinished:
-        lines.append(
-            f"{len(result.unfinished)} units unfinished: {result.reason}; --resume goes on with them"
-        )
+        further = "the same with --resume goes on" if kept else "without --output, nothing is kept"
+        lines.append(f"{counted(len(result.unfinished), 'unit')} unfinished: {result.reason}; {further}")
     elif result.reason:
         lines.append(result.reason)
     lines.append(f"cost so far: {credits(result.charged)} charged; {result.owed()}")
-    return lines
+    return lines + named(result.other_bids)
 
 
 def _pass_through(result: Result, place: Path) -> int:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from events.cli import credits, show
+from events.cli import counted, credits, show
 from events.client import Client
 from events.pages import whole
 from events.profile import Screen
@@ -68,13 +68,16 @@ def show_offers(found: Offers, limit: int, size: int, screen: Screen, as_json: b
         show(plan | ({"units": units} if units else {}))
         return
     if units:
-        print(f"{units} units of work")
-    print(f"bid: {size} CPUs at {credits(limit)} or less an hour, screen: {screen or 'any machine'}")
+        print(f"{counted(units, 'unit')} of work")
+    print(
+        f"bid: {counted(size, 'CPU')} at {credits(limit)} or less an hour, screen: {screen or 'any machine'}"
+    )
     print(f"most it can cost: {credits(hourly)} an hour; you have {credits(found.free)} free")
     if found.free < limit:
         print("it would be refused: free money must cover one CPU hour at its limit (R11)")
     if not found.offers:
-        print(f"no offer passes now, of {found.machines} machines; the bid would rest in the book")
+        print(f"no offer passes now, of {counted(found.machines, 'machine')}; the bid would rest in the book")
     for offer in found.offers:
-        print(f"  {offer.cpus} CPUs of {offer.machine} ({offer.seller}) at {credits(offer.price)} an hour")
+        cpus = counted(offer.cpus, "CPU")
+        print(f"  {cpus} of {offer.machine} ({offer.seller}) at {credits(offer.price)} an hour")
     print("nothing was sent")

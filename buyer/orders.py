@@ -18,6 +18,7 @@ from events.cli import (
     Creds,
     Json,
     Server,
+    counted,
     credits,
     edge,
     fail,
@@ -115,7 +116,11 @@ def order(
     creds: Creds = None,
     as_json: Json = False,
 ) -> None:
-    """Place a standing bid. It is served while a client of yours is present, as `buyer run` is (R6)."""
+    """Place a standing bid. When it matches it buys CPU hours, and they are charged.
+
+    It buys while a client of yours is present, as `buyer run` is (R6), until it expires or `buyer cancel`
+    ends it. Programs are run by `buyer run` only, on the hours of its own bid: not on those of this one.
+    """
 
     async def place(client: Client) -> None:
         limit, demands = money("--price", price), screen_of(screen)
@@ -138,10 +143,11 @@ def order(
                 }
             )
             return
-        print(f"bid {answered.order}: {size} CPUs at {credits(limit)} or less an hour")
+        print(f"bid {answered.order}: {counted(size, 'CPU')} at {credits(limit)} or less an hour")
         for contract, paid in answered.matched or []:
             print(f"contract {contract} opened at {credits(paid)} an hour")
-        print(f"{answered.rests} rest in the book; at most {credits(answered.hourly)} an hour")
+        rests = counted(answered.rests, "CPU")
+        print(f"{rests} still wanted, in the book; at most {credits(answered.hourly)} an hour")
 
     ask(server, creds, as_json, place)
 
@@ -229,7 +235,7 @@ def _amend(number: int, size: int, server: str, creds: Any, as_json: bool) -> No
     if as_json:
         show({"order": number, "size": size, "hourly": hourly, "held": held})
     elif size:
-        print(f"order {number}: {size} CPUs; at most {credits(hourly)} an hour")
+        print(f"order {number}: {counted(size, 'CPU')}; at most {credits(hourly)} an hour")
     else:
         print(f"order {number} cancelled; {credits(held)} is held for hours that run, and will be charged")
 

@@ -7,14 +7,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from buyer.job import Job
-from events.cli import credits
+from buyer.other_bids import named
+from events.cli import counted, credits
 
 Say = Callable[[dict[str, Any]], str]
-
-
-def cpus(count: int) -> str:
-    """A number of CPUs."""
-    return "1 CPU" if count == 1 else f"{count} CPUs"
 
 
 def _plain(text: str) -> Say:
@@ -30,7 +26,7 @@ def _done(facts: dict[str, Any]) -> str:
 
 def _resized(facts: dict[str, Any]) -> str:
     why = "--max-cost allows no more" if facts["limited"] else "no more is needed"
-    return f"bid {facts['order']} now buys {cpus(facts['size'])}: {why}"
+    return f"bid {facts['order']} now buys {counted(facts['size'], 'CPU')}: {why}"
 
 
 def _drought(facts: dict[str, Any]) -> str:
@@ -38,18 +34,20 @@ def _drought(facts: dict[str, Any]) -> str:
         free, price = credits(facts["free"]), credits(facts["price"])
         return f"no contract: {free} free does not cover one hour at {price} (R11); a deposit wakes the bid"
     if facts["cpus"]:
-        return f"no contract yet, but {cpus(facts['cpus'])} would pass: is the market frozen or halted?"
-    machines = "1 machine" if facts["machines"] == 1 else f"{facts['machines']} machines"
+        cpus = counted(facts["cpus"], "CPU")
+        return f"no contract yet, but {cpus} would pass: is the market frozen or halted?"
+    machines = counted(facts["machines"], "machine")
     return f"no contract yet: of {machines} none is ready, free, within the price and passes the screen"
 
 
 LINES: dict[str, Say] = {
     "bid_placed": lambda f: (
-        f"bid {f['order']}: {cpus(f['size'])} at {credits(f['price'])} or less an hour; "
+        f"bid {f['order']}: {counted(f['size'], 'CPU')} at {credits(f['price'])} or less an hour; "
         f"at most {credits(f['hourly'])} an hour"
     ),
-    "bid_taken_over": lambda f: f"bid {f['order']} of the earlier run goes on, {cpus(f['size'])}",
+    "bid_taken_over": lambda f: f"bid {f['order']} of the earlier run goes on, {counted(f['size'], 'CPU')}",
     "bid_resized": _resized,
+    "other_bids": lambda f: "\n".join(named(f["bids"])),
     "drought": _drought,
     "bid_refused": _plain("the market refuses: {why}"),
     "bid_cancelled": _plain("bid {order} cancelled"),
@@ -125,8 +123,8 @@ class Shown:
             lost = f", {self._facts['lost']} lost" if self._facts["lost"] else ""
             self._progress.update(
                 self._task,
-                description=f"{len(self._running)} running{lost}, {len(self._contracts)} contracts, "
-                f"{credits(self._facts['charged'])} charged",
+                description=f"{len(self._running)} running{lost}, "
+                f"{counted(len(self._contracts), 'contract')}, {credits(self._facts['charged'])} charged",
             )
 
     def say(self, line: str) -> None:
