@@ -10,6 +10,7 @@ from events.profile import Screen
 from events.wire import dumps, sha256
 
 CHUNK = 1 << 20  # bytes of an input in memory at once
+MAX_OUTPUT = 1024  # MiB that a unit may write, unless told otherwise
 HIDDEN = ".buyer"  # where, in the output directory, a job keeps its journal and what is unfinished
 
 
@@ -39,7 +40,8 @@ class Job:
     `arguments` are all of argv, the program's name first; for Python, the function and its encoding.
     `max_price` is in micro-credits per CPU hour; `max_cost` bounds all that is charged and held, None for
     no bound. Results go to `output`: `<unit>` and, if not empty, `<unit>.err`. With `settle`, the job ends
-    only when its last contract has: then every hour is charged, and voted on.
+    only when its last contract has: then every hour is charged, and voted on. A seller that sends more than
+    `max_output` MiB of output and errors for a unit is at fault: it is the buyer's disk.
 
     Raises BadJobError where names of units collide or no unit is given.
     """
@@ -55,12 +57,15 @@ class Job:
     screen: Screen = field(default_factory=Screen)
     resume: bool = False
     settle: bool = False
+    max_output: int = MAX_OUTPUT
 
     def __post_init__(self) -> None:
         if not self.units:
             raise BadJobError("--input: no file matches")
         if self.cpus < 1:
             raise BadJobError("--cpus: at least 1")
+        if self.max_output < 1:
+            raise BadJobError("--max-output: at least 1 MiB")
         names: set[str] = set()
         for unit in self.units:
             if unit.name in names:

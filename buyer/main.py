@@ -8,14 +8,14 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 import uvloop
 
 from buyer import orders
 from buyer.executor import LostConnectionError, run_job
-from buyer.job import BadJobError, Job, Result, Unit
+from buyer.job import CHUNK, MAX_OUTPUT, BadJobError, Job, Result, Unit
 from buyer.offers import offers_under, show_offers
 from buyer.orders import ERRORS, DryRun, ScreenText, ask, money, screen_of, wrong
 from buyer.other_bids import named
@@ -43,6 +43,7 @@ from events.cli import (
 )
 from events.client import Client
 from events.requests import SIZE
+from events.terminal import visible
 
 INTERRUPTED = 130  # exit status after Ctrl-C
 STDIN = "stdin"  # the name of the one unit where no input is given
@@ -83,6 +84,9 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the job in --output: run what is unfinished.")
     ] = False,
+    max_output: Annotated[
+        int, typer.Option("--max-output", min=1, help="The most that one unit may write.", metavar="MIB")
+    ] = MAX_OUTPUT,
     settle: Annotated[
         bool, typer.Option("--settle", help="Stay until the last hour is charged, and vote on it.")
     ] = False,
@@ -106,14 +110,14 @@ def run(
                 (cpus, money("--max-price", max_price), money("--max-cost", max_cost) if max_cost else None),
                 place,
                 screen,
-                (resume, settle),
+                (resume, settle, max_output),
             )
             if dry_run:
                 _show_plan(job, server, creds, as_json)
                 return
             result = _run(job, output is not None, server, creds, as_json)
             if not output:
-                raise typer.Exit(_pass_through(result, place))
+                raise typer.Exit(pass_through(result, place))
     except BadJobError as error:
         wrong(str(error), as_json)
     if as_json:
@@ -159,7 +163,7 @@ def _job(
     bounds: tuple[int, int, int | None],
     output: Path,
     screen: str,
-    how: tuple[bool, bool],
+    how: tuple[bool, bool, int],
 ) -> Job:
     """The job that the options describe. Raises BadJobError."""
     program, runtime, python, encoding = what
@@ -176,10 +180,7 @@ def _job(
     else:
         raise BadJobError("program: name it after --, or a Python function with --python")
     cpus, max_price, max_cost = bounds
-    resume, settle = how
-    return Job(
-        data, runtime, arguments, units, cpus, max_price, output, max_cost, screen_of(screen), resume, settle
-    )
+    return Job(data, runtime, arguments, units, cpus, max_price, output, max_cost, screen_of(screen), *how)
 
 
 def _show_plan(job: Job, server: str, creds: Path | None, as_json: bool) -> None:
@@ -241,18 +242,29 @@ def _summary(result: Result, kept: bool) -> list[str]:
     return lines + named(result.other_bids)
 
 
-def _pass_through(result: Result, place: Path) -> int:
+def pass_through(result: Result, place: Path) -> int:
     """The one run's output and errors are ours, and so is its exit status."""
     ended = result.units.get(STDIN)
     if ended is None:
         return INTERRUPTED if result.interrupted else 1
-    for name, stream in ((STDIN, sys.stdout.buffer), (f"{STDIN}.err", sys.stderr.buffer)):
+    for name, stream in ((STDIN, sys.stdout), (f"{STDIN}.err", sys.stderr)):
         path = place / name
         if path.exists():
-            with path.open("rb") as file:
-                shutil.copyfileobj(file, stream)
-            stream.flush()
+            copy(path, stream)
     return 128 + ended.signal if ended.signal else ended.status
+
+
+def copy(path: Path, stream: TextIO) -> None:
+    """What a stranger's machine wrote, to a stream of ours: as it is, but on a terminal nothing unseen."""
+    if stream.isatty():
+        with path.open(encoding="utf-8", errors="backslashreplace", newline="") as text:
+            while part := text.read(CHUNK):
+                shown = visible(part, keep="\n\t")
+                stream.buffer.write(shown.encode(stream.encoding, "backslashreplace"))
+    else:
+        with path.open("rb") as file:
+            shutil.copyfileobj(file, stream.buffer)
+    stream.buffer.flush()
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from buyer.job import CHUNK, Ended, Unit
 from buyer.results import Results
+from events.terminal import one_line
 from events.wire import dumps, loads, sha256
 from links.frames import ERRORS, EXIT, INPUT, INPUT_END, OUTPUT, PROGRAM, REFUSED, START, STARTED, Frame
 from links.link import Link, LinkClosedError
@@ -72,7 +73,8 @@ class Session:
     async def run(self, unit: Unit, results: Results) -> Ended:
         """Run a unit; its output goes to `results` as it comes.
 
-        Raises LostError, FaultError, RefusedRunError; OSError from the input or the results.
+        Raises LostError, FaultError, RefusedRunError; TooMuchError from the results; OSError from them or
+        the input.
         """
         self._run += 1
         started = asyncio.Event()
@@ -142,11 +144,11 @@ def exit_of(payload: bytes, contract: int) -> Ended:
         wire = loads(payload)
         status, signal = wire["status"], wire["signal"]
         if status is None and signal is None:
-            raise FaultError(f"the jail failed: {str(wire['why'])[:200]}")
+            raise FaultError(f"the jail failed: {one_line(str(wire['why']))}")
         whole = {"status": status or 0, "signal": signal or 0, "cpu": wire["cpu_us"], "kb": wire["memory_kb"]}
         if any(type(value) is not int or value < 0 for value in whole.values()):
             raise FaultError("an exit that makes no sense")
-        why = str(wire["why"])[:200] if signal else ""
+        why = one_line(str(wire["why"])) if signal else ""
     except (ValueError, KeyError, TypeError) as error:
         raise FaultError("an exit that cannot be read") from error
     return Ended(whole["status"], whole["signal"], why, contract, whole["cpu"], whole["kb"])
@@ -155,5 +157,5 @@ def exit_of(payload: bytes, contract: int) -> Ended:
 def why_of(payload: bytes) -> str:
     """The reason in a REFUSED. Raises FaultError where it is garbled."""
     with suppress(ValueError, KeyError, TypeError):
-        return str(loads(payload)["why"])[:200]
+        return one_line(str(loads(payload)["why"]))
     raise FaultError("a refusal that cannot be read")

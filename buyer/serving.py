@@ -7,7 +7,7 @@ from buyer.holdings import Contract
 from buyer.job import Ended, Job, Unit
 from buyer.journal import Journal
 from buyer.market import Market, News
-from buyer.results import Results
+from buyer.results import Results, TooMuchError
 from buyer.run import FaultError, LostError, Program, RefusedRunError, Session
 from buyer.work import MOST_CRASHES, MOST_REFUSALS, Work
 from events.client import RefusedError
@@ -24,7 +24,7 @@ class Serving:
         self, job: Job, market: Market, endpoint: Endpoint, journal: Journal, work: Work, news: News
     ) -> None:
         self.market, self.endpoint, self.journal, self.work, self.news = market, endpoint, journal, work, news
-        self.output = job.output
+        self.output, self.max_output = job.output, job.max_output
         self.program = Program(job.program, job.runtime, job.arguments)
         self.units: dict[str, Unit] = {unit.name: unit for unit in job.units}
         self.refused = ""
@@ -58,10 +58,10 @@ class Serving:
             pause = min(2 * pause, REDIAL_S[1])
 
     async def _run(self, session: Session, unit: Unit, contract: Contract) -> None:
-        """One unit. Raises LostError, FaultError with the unit still running; OSError of our own files."""
+        """One unit. Raises LostError; FaultError, the unit still running or crashed; OSError of our files."""
         number = contract.contract
         self.market.report("unit_started", unit=unit.name, contract=number, machine=contract.machine)
-        results = Results(self.journal.partial, self.output, unit.name, number)
+        results = Results(self.journal.partial, self.output, unit.name, number, self.max_output)
         try:
             contract.used = True
             ended = await self._watched(session, unit, results)
@@ -78,6 +78,9 @@ class Serving:
             if self.work.refusals >= MOST_REFUSALS:
                 self.refused = str(error)
             self._crash(contract, Ended(1, 0, f"refused: {error}", number), results)
+        except TooMuchError as error:
+            self._crash(contract, Ended(1, 0, str(error), number), None)
+            raise FaultError(str(error)) from error
         except asyncio.CancelledError:
             self.work.release(number)
             raise
@@ -98,7 +101,8 @@ class Serving:
             watch.cancel()
             await asyncio.gather(run, watch, return_exceptions=True)
 
-    def _crash(self, contract: Contract, ended: Ended, results: Results) -> None:
+    def _crash(self, contract: Contract, ended: Ended, results: Results | None) -> None:
+        """A run that must not go on like that; `results` are kept if it was the last one, None: never."""
         name = self.work.running[contract.contract]
         self.journal.note_crash(name, ended.why)
         final = self.work.crash(contract.contract, ended)
@@ -106,7 +110,8 @@ class Serving:
             times = self.work.crashes[name]
             self.market.report("unit_crashed", unit=name, why=ended.why, times=times, most=MOST_CRASHES)
             return
-        results.finish()
+        if results:
+            results.finish()
         self._ended(name, final)
 
     def lose(self, contract: Contract, why: str) -> None:

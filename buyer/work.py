@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from buyer.job import Ended
 
-MOST_CRASHES = 3  # runs of one unit that ended by a signal, or were refused
+MOST_CRASHES = 3  # runs of one unit that ended by a signal, were refused, or wrote too much
 MOST_LOSSES = 20  # runs of one unit whose contract or link broke
 MOST_REFUSALS = 3  # runs in a row that sellers refused to start
 
@@ -66,7 +66,7 @@ class Work:
             self.waiting.appendleft(self.running.pop(contract))
 
     def crash(self, contract: int, ended: Ended) -> Ended | None:
-        """The run was killed, or refused: the unit waits again, last in line.
+        """The run was killed, refused, or wrote too much: the unit waits again, last in line.
 
         Returns how it ended where it crashed too often.
         """

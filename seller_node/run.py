@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+from events.terminal import one_line
 from events.wire import dumps, loads
 from links.frames import ERRORS, EXIT, MOST_PAYLOAD, OUTPUT, REFUSED, STARTED, Frame
 from links.link import Link, LinkClosedError
@@ -18,7 +19,6 @@ MOST_INPUT = 1024 * 1024  # bytes that wait for the program to read them
 PIECE = 64  # bytes that a piece of input counts besides its own
 NICE = 10  # below the node itself, whose heartbeats must not wait for a stranger's program
 DYING_S = 2.0
-MOST_TEXT = 500  # characters of a reason
 
 log = logging.getLogger("seller_node")
 
@@ -268,9 +268,3 @@ def exit_wire(end: Exit) -> dict[str, object]:
         "bytes_out": end.bytes_out,
         "why": one_line(end.why),
     }
-
-
-def one_line(text: str) -> str:
-    """A reason for a person, bounded."""
-    line = " ".join(text.split())
-    return line if len(line) <= MOST_TEXT else line[: MOST_TEXT - 3] + "..."

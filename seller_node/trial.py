@@ -8,9 +8,9 @@ import asyncio
 import struct
 from collections.abc import Iterable
 
+from events.terminal import one_line
 from seccomp import JailError, Limits, Runtime
 from seller_node.profile import LEAST_MEMORY
-from seller_node.run import one_line
 
 MOST_SECONDS = 60.0
 _BASE = 0x400000

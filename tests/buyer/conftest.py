@@ -21,7 +21,8 @@ from events.log import NotAdmittedError
 
 PATIENCE_S = 60
 
-# Upper-cases its input; what the first line says first: the status to exit with, to crash, or to wait.
+# Upper-cases its input; what a line says first: the status to exit with, to write for ever, to crash, or to
+# wait.
 PROGRAM = r"""
 #include <ctype.h>
 #include <signal.h>
@@ -36,6 +37,7 @@ int main(int argc, char **argv) {
     if (argc > 1) fprintf(stderr, "%s\n", argv[1]);
     while (fgets(line, sizeof line, stdin)) {
         if (strncmp(line, "exit ", 5) == 0) status = atoi(line + 5);
+        if (strncmp(line, "flood", 5) == 0) for (;;) if (puts(line) < 0) return 0;
         if (strncmp(line, "crash", 5) == 0) *(volatile int *)8 = 1;
         if (strncmp(line, "spin ", 5) == 0)
             for (time_t end = time(0) + atoi(line + 5); time(0) < end;) ;

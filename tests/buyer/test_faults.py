@@ -10,8 +10,8 @@ import pytest
 from nats.aio.client import Client as Nats
 
 from buyer.job import Ended, Unit
-from buyer.results import Results
-from buyer.run import FaultError, LostError, Program, RefusedRunError, Session
+from buyer.results import Results, TooMuchError
+from buyer.run import FaultError, LostError, Program, RefusedRunError, Session, exit_of, why_of
 from events.keys import Key
 from events.wire import dumps, loads
 from links.endpoint import Endpoint
@@ -58,7 +58,7 @@ def run(server: str, directory: Path, seller: Seller, units: int = 1) -> tuple[l
         try:
             ended = []
             for number in range(units):
-                results = Results(directory, directory, f"out{number}", 7)
+                results = Results(directory, directory, f"out{number}", 7, 1)
                 try:
                     ended.append(await session.run(Unit(f"out{number}", b"input"), results))
                     results.finish()
@@ -119,6 +119,7 @@ def test_a_program_is_sent_once_and_its_output_is_kept(nats_server: str, tmp_pat
         ([(REFUSED, 1, dumps({"why": "no"}))], RefusedRunError, "no"),
         ([(REFUSED, 1, b"")], FaultError, "refusal that cannot be read"),
         ([], FaultError, "was not started"),
+        ([(STARTED, 1, b""), *[(OUTPUT, 1, bytes(65536)), (ERRORS, 1, b"x")] * 16], TooMuchError, "1 MiB"),
         ([(STARTED, 1, b""), (OUTPUT, 1, b"half")], LostError, "closed by the peer"),
     ],
 )
@@ -135,4 +136,18 @@ def test_what_a_seller_must_not_say_is_his_fault_and_leaves_no_result(
 
     with pytest.raises(error, match=said):
         run(nats_server, tmp_path, seller)
-    assert not (tmp_path / "out0").exists()
+    assert not list(tmp_path.glob("*out*"))
+
+
+EVIL = "\x1b]0;owned\x07\x9b2J\u202eback\n\u2028" + 1000 * "z"
+TAMED = r"\x1b]0;owned\x07\x9b2J\u202eback zz"
+
+
+def test_no_control_character_of_a_sellers_reason_is_kept() -> None:
+    ended = exit_of(dumps(EXITED | {"status": None, "signal": 9, "why": EVIL}), 7)
+    with pytest.raises(FaultError) as failed:
+        exit_of(dumps(EXITED | {"status": None, "why": EVIL}), 7)
+    for why in (ended.why, why_of(dumps({"why": EVIL}))):
+        assert why.startswith(TAMED) and why.isprintable() and len(why) == 500
+    assert str(failed.value).startswith(f"the jail failed: {TAMED}")
+    assert str(failed.value).isprintable()

@@ -7,7 +7,7 @@ import pytest
 
 from buyer.job import BadJobError, Ended, Job, Unit
 from buyer.journal import Journal
-from buyer.results import Results
+from buyer.results import Results, TooMuchError
 
 
 def job(output: Path, *, resume: bool = False, program: bytes = b"p", inputs: str = "abc") -> Job:
@@ -103,24 +103,37 @@ def test_an_output_that_is_no_directory_is_named(tmp_path: Path) -> None:
 def test_results_appear_whole_or_not_at_all(tmp_path: Path) -> None:
     journal = Journal(job(tmp_path))
     (tmp_path / "a.err").write_text("of an earlier run")
-    results = Results(journal.partial, tmp_path, "a", 1)
+    results = Results(journal.partial, tmp_path, "a", 1, 1)
     results.write_output(b"half")
     assert not (tmp_path / "a").exists()
     results.discard()
-    results = Results(journal.partial, tmp_path, "a", 2)
+    results = Results(journal.partial, tmp_path, "a", 2, 1)
     results.write_output(b"who")
     results.write_output(b"le")
     results.finish()
     results.discard()
     assert (tmp_path / "a").read_bytes() == b"whole"
     assert not (tmp_path / "a.err").exists()
-    results = Results(journal.partial, tmp_path, "b", 2)
+    results = Results(journal.partial, tmp_path, "b", 2, 1)
     results.write_errors(b"oh")
     results.finish()
     assert (tmp_path / "b").read_bytes() == b""
     assert (tmp_path / "b.err").read_bytes() == b"oh"
     assert list(journal.partial.iterdir()) == []
     journal.close()
+
+
+def test_output_and_errors_together_have_a_bound(tmp_path: Path) -> None:
+    partial = tmp_path / "partial"
+    partial.mkdir()
+    results = Results(partial, tmp_path, "a", 1, 1)
+    results.write_output(bytes(1 << 19))
+    results.write_errors(bytes(1 << 19))
+    for write in (results.write_output, results.write_errors):
+        with pytest.raises(TooMuchError, match="more than 1 MiB of output; --max-output allows more"):
+            write(b"x")
+    results.finish()
+    assert [(tmp_path / name).stat().st_size for name in ("a", "a.err")] == [1 << 19, 1 << 19]
 
 
 def names(*given: str) -> list[Unit]:

@@ -2,15 +2,17 @@
 
 import json
 import os
+import pty
 import subprocess
+import tty
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from buyer.job import BadJobError
-from buyer.main import app
+from buyer.job import BadJobError, Ended, Result
+from buyer.main import app, copy, pass_through
 from buyer.offers import pick
 from buyer.program import check_output, find_inputs, read_native, read_python
 from events.keys import Key
@@ -111,6 +113,22 @@ def test_bad_options_are_one_line_each_and_status_two(arguments: list[str], opti
     assert done.stderr.startswith(f"error: {option}")
     assert done.stderr.count("\n") == 1
     assert "error" in json.loads(buyer("run", "--json", *arguments).stdout)
+
+
+def test_output_that_passes_through_is_raw_in_a_pipe_and_visible_on_a_terminal(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    said = "a\tb\r\nä\x1b[2J\u202e".encode() + b"\x9b\xff\n"
+    (tmp_path / "stdin").write_bytes(said)
+    (tmp_path / "stdin.err").write_bytes(b"\x1b")
+    result = Result({"stdin": Ended(3)}, [])
+    assert pass_through(result, tmp_path) == 3
+    assert capfdbinary.readouterr() == (said, b"\x1b")
+    ours, theirs = pty.openpty()
+    with open(ours, "rb", 0) as reader, open(theirs, "w", encoding="utf-8") as terminal:
+        tty.setraw(terminal.fileno())
+        copy(tmp_path / "stdin", terminal)
+        assert reader.read(1000).decode() == "a\tb\\r\nä\\x1b[2J\\u202e\\x9b\\xff\n"
 
 
 def test_a_market_that_is_not_there_is_one_line(tmp_path: Path) -> None:

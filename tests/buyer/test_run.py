@@ -134,6 +134,25 @@ def test_units_of_a_lost_seller_are_sent_again(town: Town, program: Path, tmp_pa
     assert town.query("lost", "account")["free"] == 0
 
 
+def test_a_seller_that_sends_without_end_is_at_fault_and_fills_no_disk(
+    town: Town, program: Path, tmp_path: Path
+) -> None:
+    town.seller("cheap", "0.02", 1)
+    out = tmp_path / "out"
+    texts = {"a": "flood\n", "b": "fine\n"}
+    buyer = town.start_buyer(
+        *("run", "--max-price", "0.05", "--max-output", "1", "--settle", "--json"),
+        *("--input", inputs(tmp_path / "in", texts), "--output", out, "--", program),
+    )
+    result = json.loads(buyer.communicate(timeout=PATIENCE_S)[0])
+    assert (buyer.returncode, result["unfinished"], result["contracts"]) == (1, [], 1)
+    assert (result["units"]["a"]["status"], result["units"]["b"]["status"]) == (1, 0)
+    assert result["units"]["a"]["why"] == "more than 1 MiB of output; --max-output allows more"
+    assert [path.name for path in out.glob("[!.]*")] == ["b"]
+    assert [line["crash"] for line in journal_lines(out) if "crash" in line] == ["a"] * 3
+    assert town.query("cheap", "account")["reputation"] < 500_000  # the buyer's vote: erratic
+
+
 def test_a_killed_buyer_resumes_with_the_bid_and_the_hours_it_has(
     town: Town, program: Path, tmp_path: Path
 ) -> None:
