@@ -1,5 +1,14 @@
-"""`python -m buyer`."""
+"""The command `buyer`, also as `python -m buyer`."""
 
-from buyer.main import main
+from events.interrupts import ends_quietly
 
-main()
+
+def main() -> None:
+    """The command's entry."""
+    with ends_quietly():
+        from buyer.main import app
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -265,8 +265,3 @@ def copy(path: Path, stream: TextIO) -> None:
         with path.open("rb") as file:
             shutil.copyfileobj(file, stream.buffer)
     stream.buffer.flush()
-
-
-def main() -> None:
-    """The command's entry."""
-    app()

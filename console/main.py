@@ -7,6 +7,8 @@ def main() -> None:
     """The command line. Exit status 0 done, 1 refused or failed, 2 usage, 130 after Ctrl-C."""
     if sys.version_info < (3, 11):  # noqa: UP036 - it may have been started from a source tree
         sys.exit("error: Python %d.%d is too old; corehour needs 3.11 or later" % sys.version_info[:2])  # noqa: UP031
-    from console.commands import app
+    from events.interrupts import ends_quietly
 
+    with ends_quietly():
+        from console.commands import app
     app(prog_name="exchange")

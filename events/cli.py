@@ -6,6 +6,7 @@ Exit status: 0 done, 1 refused or failed, 2 usage, 130 after Ctrl-C.
 
 import contextlib
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -64,17 +65,39 @@ def config_directory() -> Path:
 
 
 def resolve_server(given: str = "", data: Path = DATA) -> str:
-    """The server's URL: as given, else from the address file. Raises NowhereError."""
+    """The server's URL: as given, else from the address file. Raises NowhereError.
+
+    A file of somebody else's, in a folder that we happen to be in, is passed over with a warning: it could
+    send us to a server of his.
+    """
     if given:
         return given
     places = [data / ADDRESS, config_directory() / ADDRESS]
     for place in places:
-        if place.exists():
+        owners = _owners(place)
+        if not owners:
+            continue
+        if owners <= {os.geteuid(), 0}:
             return read_address(place)
+        print(
+            f"warning: {place} belongs neither to you nor to root and is ignored; if you trust it, "
+            "give its server with --server",
+            file=sys.stderr,
+        )
     raise NowhereError(
         "no market known: start one with `exchange up`, or give --server "
         f"(no address at {places[0]} nor at {places[1]})"
     )
+
+
+def _owners(path: Path) -> set[int]:
+    """Whose a file is and, if it is a symbolic link, whose that is; empty where nothing is there."""
+    try:
+        return {path.lstat().st_uid, path.stat().st_uid}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+    except OSError as error:
+        raise NowhereError(f"{path}: {error.strerror}") from error
 
 
 def read_address(path: Path) -> str:

@@ -328,8 +328,3 @@ async def _asked(server: str, creds: Path | None, *queries: str) -> list[Any]:
     key = cli.resolve_creds(creds)
     async with await Client.connect(cli.resolve_server(server), key, name=NAME) as client:
         return [key.public, *[(await whole(client, what))["result"] for what in queries]]
-
-
-def main() -> None:
-    """The entry point."""
-    app()

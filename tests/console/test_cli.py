@@ -1,6 +1,11 @@
 """What the three commands share: places, money as text, errors."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -44,6 +49,56 @@ def test_the_server_comes_from_the_nearest_place(tmp_path: Path, monkeypatch: py
         (data / "address.json").write_text(broken)
         with pytest.raises(NowhereError, match="no address of a market"):
             resolve_server("", data)
+
+
+def test_an_address_of_somebody_elses_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a file somebody else's")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    own = tmp_path / "home/.config/corehour/address.json"
+    own.parent.mkdir(parents=True)
+    own.write_text('{"server": "nats://127.0.0.1:2", "pid": 1}')
+    theirs = tmp_path / "address.json"
+    theirs.write_text('{"server": "nats://127.0.0.1:1", "pid": 1}')
+    os.chown(theirs, 65534, 65534)
+    assert resolve_server("", tmp_path) == "nats://127.0.0.1:2"
+    said = capsys.readouterr().err
+    assert said.startswith(f"warning: {theirs} belongs neither to you nor to root")
+    assert said.count("\n") == 1
+    theirs.unlink()
+    theirs.symlink_to(own)
+    os.chown(theirs, 65534, 65534, follow_symlinks=False)
+    resolve_server("", tmp_path)
+    assert "warning" in capsys.readouterr().err
+    os.chown(theirs, 0, 0, follow_symlinks=False)
+    assert resolve_server("", tmp_path) == "nats://127.0.0.1:2"
+    assert capsys.readouterr().err == ""
+
+
+PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
+
+
+@pytest.mark.parametrize("command", ["exchange", "seller_node", "buyer"])
+@pytest.mark.parametrize(("before", "status"), [("default_int_handler", -signal.SIGINT), ("SIG_IGN", 7)])
+def test_ctrl_c_while_a_command_imports_leaves_no_traceback(
+    tmp_path: Path, command: str, before: str, status: int
+) -> None:
+    """Ctrl-C comes while typer is imported: in its place is a module that sends it."""
+    (tmp_path / "typer.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nraise SystemExit(7)\n"
+    )
+    module, _, function = PROJECT["scripts"][command].partition(":")
+    start = f"import signal; signal.signal(signal.SIGINT, signal.{before})\n"
+    start += f"from {module} import {function}; {function}()"
+    done = subprocess.run(
+        [sys.executable, "-c", start],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])},
+        capture_output=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (status, b"")
 
 
 def test_the_seed_comes_from_a_file_only_its_owner_reads(tmp_path: Path) -> None:
