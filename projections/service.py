@@ -4,6 +4,9 @@
 
 A message of the feed is published after its commit is in the store. What was stored and may not have been
 published when a process died is published again by the next one, under the same numbers.
+
+Queries are read by a thread with a connection of its own: however many and long they are, the log is
+followed, and a signal is obeyed.
 """
 
 import argparse
@@ -12,6 +15,7 @@ import contextlib
 import signal
 import sys
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nats.errors
@@ -36,10 +40,11 @@ from events.wire import dumps
 from projections import feed
 from projections.queries import reply
 from projections.store import Store, StoreError, batches
+from projections.waiting import Question, TooManyError, Waiting
 
 PULSE_S = 0.5
-MOST_QUERIES = 1000  # that wait for their answer; what comes beyond is dropped, and its asker asks again
-MOST_QUERY_BYTES = 4 * 1024 * 1024
+MOST_COMING = 16 * 1024  # queries that were not looked at yet; what comes beyond is dropped, and asked again
+MOST_COMING_BYTES = 16 * 1024 * 1024
 PATIENCE_S = 30.0  # for the server, and for the exchange to make the streams
 
 ERRORS = (BadKeyError, UnreachableError, NotAdmittedError, StoreError, LogGapError)
@@ -52,21 +57,27 @@ class Service:
         self._nc, self._store = nc, store
         self._progress = store.progress()
         self._number, self._hash = store.cursor()
+        self._waiting = Waiting()
+        self._storing = asyncio.Lock()  # held from a commit's coming until its feed is out
 
     async def run(self) -> None:
         """Run until cancelled. Raises StoreError, LogGapError, UnreachableError."""
         await self._find_place()
         queries = await self._nc.subscribe(
             subjects.query("*", "*"),
-            cb=self._answer,
-            pending_msgs_limit=MOST_QUERIES,
-            pending_bytes_limit=MOST_QUERY_BYTES,
+            cb=self._take,
+            pending_msgs_limit=MOST_COMING,
+            pending_bytes_limit=MOST_COMING_BYTES,
         )
-        pulse = asyncio.create_task(self._pulse())
+        tasks = [asyncio.create_task(work) for work in (self._follow(), self._answer(), self._pulse())]
         try:
-            await self._follow()
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # none ends but by an error
         finally:
-            pulse.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             with contextlib.suppress(nats.errors.Error):
                 await queries.unsubscribe()
 
@@ -105,9 +116,10 @@ class Service:
                         self._progress = self._progress._replace(
                             sequence=reader.sequence, commit=reader.number, hash=reader.previous
                         )
-                    self._store.apply(batch, self._progress)
-                    self._number, self._hash = batch[-1].number, batch[-1].hash
-                    await self._publish()
+                    async with self._storing:
+                        self._store.apply(batch, self._progress)
+                        self._number, self._hash = batch[-1].number, batch[-1].hash
+                        await self._publish()
 
     def _new(self, commits: list[Commit]) -> list[Commit]:
         """Those that the store has not; the place to read on may lie before its last commit."""
@@ -150,18 +162,40 @@ class Service:
         with contextlib.suppress(nats.errors.Error):
             await self._nc.publish(subjects.PULSE_FEED, dumps({"commit": self._progress.published}))
 
-    async def _answer(self, message: Msg) -> None:
+    async def _take(self, message: Msg) -> None:
         """A query. The server sees to it that the subject names who asks; the reply goes to nobody else."""
         _, account, what = message.subject.split(".")
         if not message.reply.startswith(f"{subjects.inbox(account)}."):
             return
         try:
-            answer = reply(self._store, account, what, message.data)
-        except Exception:  # a fault in one query must not end the feed for all
-            traceback.print_exc()
-            answer = dumps({"error": f"{what}: the query service failed; its log says why"})
+            self._waiting.put(Question(account, what, message.data, message.reply))
+        except TooManyError as error:
+            await self._reply(message.reply, dumps({"error": f"{what[:40]}: {error}"}))
+
+    async def _answer(self) -> None:
+        """Answer one question after the other, each not before the commits that are being stored."""
+        assert self._store.path is not None, "a store in memory has one connection"
+        loop = asyncio.get_running_loop()
+        with Store(self._store.path) as store, ThreadPoolExecutor(1, "queries") as reader:
+            while True:
+                question = await self._waiting.next()
+                async with self._storing:
+                    pass
+                answer = await loop.run_in_executor(reader, _read, store, question)
+                await self._reply(question.inbox, answer)
+
+    async def _reply(self, inbox: str, answer: bytes) -> None:
         with contextlib.suppress(nats.errors.Error):
-            await self._nc.publish(message.reply, answer)
+            await self._nc.publish(inbox, answer)
+
+
+def _read(store: Store, question: Question) -> bytes:
+    """The answer to a question."""
+    try:
+        return reply(store, question.account, question.what, question.data)
+    except Exception:  # a fault in one query must not end the feed for all
+        traceback.print_exc()
+        return dumps({"error": f"{question.what}: the query service failed; its log says why"})
 
 
 async def serve(server: str, key: Key, path: Path) -> None:

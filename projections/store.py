@@ -229,6 +229,8 @@ def _connect(path: Path | None) -> Connection:
     try:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():  # everybody's statements: SQLite's own files beside it take its mode
+                path.touch(mode=0o600)
         connection = engine.connect()
     except (OSError, DatabaseError) as error:
         engine.dispose()

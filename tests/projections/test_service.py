@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 import uvloop
 from nats.aio.client import Client as Nats
+from nats.aio.msg import Msg
 
 from events import subjects
 from events.client import Client, FeedMessage, QueryError
 from events.commit import Commit, encode
 from events.keys import Key
 from events.log import append_commit, connect, last_sequence, make_streams
-from events.records import Event, Frozen
+from events.records import Event, Frozen, MachineStated
 from events.wire import loads
 from projections.store import Progress, Store, digest, rebuild
 from tests.projections.conftest import Server
@@ -331,3 +332,50 @@ def test_a_store_that_was_rebuilt_elsewhere_is_taken(service: Projections) -> No
     assert service.end() == (0, "")
     with Store(service.store) as store, rebuild(LOG) as fresh:
         assert digest(store) == digest(fresh)
+
+
+def test_a_flood_of_queries_holds_up_neither_feed_nor_others_nor_the_end(service: Projections) -> None:
+    machines = [MachineStated(SELLER.public, f"m{n}", 1, {"memory_mb": 512}, []) for n in range(500)]
+    log = commits(*opening(), machines, *[[Frozen(f"storm {n}", [])] for n in range(5)])
+
+    async def flood(nc: Nats, refused: asyncio.Event) -> None:
+        """Far more than can be answered; `refused` is set when one of them was."""
+        inbox = f"{subjects.inbox(BUYER.public)}.flood"
+
+        async def hear(message: Msg) -> None:
+            if b"one question at a time" in message.data:
+                refused.set()
+
+        await nc.subscribe(inbox, cb=hear)
+        while True:
+            for _ in range(20):
+                await nc.publish(subjects.query(BUYER.public, "machines"), b"", reply=inbox)
+            await asyncio.sleep(0.01)
+
+    async def test() -> None:
+        nc = await connect(service.server, EXCHANGE, name="writer")
+        flooder = await connect(service.server, BUYER, name="flooder")
+        honest = await Client.connect(service.server, SELLER, name="honest")
+        refused = asyncio.Event()
+        try:
+            await journal(nc, log[:3])
+            service.start()
+            await until(nc, 3)
+            flooding = asyncio.create_task(flood(flooder, refused))
+            await refused.wait()
+            for commit in log[3:]:
+                refused.clear()
+                await journal(nc, [commit])
+                await until(nc, commit.number)
+                answer = await honest.query("account", timeout=PATIENCE_S)
+                assert (answer["commit"], answer["result"]["name"]) == (commit.number, "seller")
+                await refused.wait()  # it is still a flood
+            assert await asyncio.to_thread(service.end) == (0, "")
+            assert not flooding.done()
+            flooding.cancel()
+        finally:
+            await honest.close()
+            await flooder.close()
+            await nc.close()
+
+    run(test())

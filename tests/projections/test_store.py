@@ -1,5 +1,6 @@
 """The store: cursor and chain, rebuilding, what is refused; and replay as of any commit."""
 
+import os
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -101,6 +102,19 @@ def test_a_store_of_another_schema_is_emptied(tmp_path: Path) -> None:
         assert store.progress() == Progress()
         store.apply(LOG)
         assert digest(store) == expected
+
+
+def test_nobody_but_its_owner_reads_it(tmp_path: Path) -> None:
+    umask = os.umask(0)
+    try:
+        with Store(tmp_path / "store.sqlite") as store:
+            store.apply(LOG)
+            modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+            assert modes == dict.fromkeys(["store.sqlite", "store.sqlite-wal", "store.sqlite-shm"], 0o600), (
+                modes
+            )
+    finally:
+        os.umask(umask)
 
 
 def test_a_file_of_others_is_left_alone(tmp_path: Path) -> None:
