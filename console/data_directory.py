@@ -7,6 +7,8 @@ projections.sqlite, accounts/, logs/, lock.
 import asyncio
 import contextlib
 import fcntl
+import os
+import stat
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -29,10 +31,17 @@ class MarketError(Exception):
 
 
 def prepare(data: Path) -> None:
-    """Make the directory, readable by its owner alone. Raises MarketError, BadPlaceError (disk full)."""
+    """Make the directory, and let nobody but its owner look in: it has the keys and everybody's statements.
+
+    Raises MarketError, BadPlaceError (disk full).
+    """
     try:
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (data / "logs").mkdir(exist_ok=True)
+        there = data.stat()
+        shared = there.st_uid != os.geteuid() or there.st_mode & stat.S_ISVTX  # another's, or as /tmp
+        if not shared:
+            data.chmod(0o700)
+        (data / "logs").mkdir(exist_ok=True, mode=0o700)
     except OSError as error:
         raise MarketError(f"{error.filename}: {error.strerror}; give another --data") from error
     server.check_disk(data)
@@ -42,17 +51,19 @@ def prepare(data: Path) -> None:
 def lock(data: Path) -> Iterator[None]:
     """Hold the directory; it is let go with us, however we end. Raises MarketError where somebody has it."""
     try:
-        file = (data / "lock").open("a")
+        descriptor = os.open(data / "lock", os.O_WRONLY | os.O_CREAT, 0o600)
     except OSError as error:
         raise MarketError(f"{error.filename}: {error.strerror}; give another --data") from error
-    with file:
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise MarketError(
                 f"{data}: a market runs here already; use it, or give another --data for a second one"
             ) from None
         yield
+    finally:
+        os.close(descriptor)
 
 
 def url(host: str, port: int) -> str:

@@ -144,9 +144,9 @@ def config(data: Path, host: str, port: int, users_file: str = USERS) -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """Put a file in place whole: a reader sees the one before or this one."""
+    """Put a file in place whole, for its owner alone: a reader sees the one before or this one."""
     draft = path.with_name(path.name + ".new")
-    with draft.open("w", encoding="utf-8") as file:
+    with open(draft, "w", encoding="utf-8", opener=_private) as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
@@ -210,6 +210,11 @@ def check_disk(data: Path) -> None:
 def free_bytes(data: Path) -> int:
     """What an ordinary user may still write there."""
     return shutil.disk_usage(data).free
+
+
+def _private(path: str, flags: int) -> int:
+    """An opener (of `open`) that makes files with mode 0600."""
+    return os.open(path, flags, 0o600)
 
 
 def _family(host: str) -> socket.AddressFamily:

@@ -61,6 +61,8 @@ def up(
     The first start makes the operator's key and opens the market; its terms then stay for ever.
     """
 
+    os.umask(0o077)  # whatever we and our children write is for nobody else
+
     def say(line: str) -> None:
         print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
 

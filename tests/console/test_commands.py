@@ -2,7 +2,9 @@
 
 import ast
 import asyncio
+import contextlib
 import json
+import os
 import select
 import signal
 import socket
@@ -33,7 +35,11 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 def exchange(*arguments: str | Path, status: int = 0) -> str:
     """Run a command in this process; returns its standard output, or its error's line."""
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    umask = os.umask(0o022)
+    try:
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    finally:
+        os.umask(umask)  # `up` narrows it, and would do so for all tests after
     assert result.exit_code == status, (result.output, result.exception)
     return result.output
 
@@ -175,6 +181,20 @@ def test_up_leaves_nothing_behind_however_it_ends(
     while any(_lives(pid) for pid in pids):
         assert time.monotonic() < deadline, "a child outlived it"
         time.sleep(0.02)
+
+
+def test_nobody_but_its_owner_reads_anything_of_a_market(
+    up: "tuple[subprocess.Popen[str], list[int]]", tmp_path: Path
+) -> None:
+    """Not even where the directory itself is opened to others later."""
+    data = tmp_path / "market"
+    modes = {}
+    for directory, _, names in os.walk(data):
+        for place in (directory, *(os.path.join(directory, name) for name in names)):
+            with contextlib.suppress(FileNotFoundError):  # a draft that was put in place
+                modes[os.path.basename(place)] = os.stat(place).st_mode & 0o777
+    assert {"market", "users.conf", "projections.sqlite", "lock", "nats-server.log"} <= modes.keys()
+    assert {name: oct(mode) for name, mode in modes.items() if mode & 0o077} == {}
 
 
 def _lives(pid: int) -> bool:

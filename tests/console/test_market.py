@@ -11,7 +11,7 @@ import pytest
 from console import children, server
 from console import market as market_module
 from console.children import Child, ChildFailedError
-from console.data_directory import MarketError, closing, log_of
+from console.data_directory import MarketError, closing, lock, log_of, prepare
 from console.market import Market
 from events import subjects
 from events.client import Client
@@ -112,6 +112,26 @@ def test_the_log_of_a_market_that_does_not_run_is_opened_for_reading_only(tmp_pa
                 pass
 
     asyncio.run(run())
+
+
+def test_a_directory_that_others_could_read_is_closed_to_them(tmp_path: Path) -> None:
+    umask = os.umask(0)
+    try:
+        data = tmp_path / "market"
+        data.mkdir(mode=0o755)
+        prepare(data)
+        server.write(data / "users.conf", "")
+        with lock(data):
+            pass
+        modes = {place.name: place.stat().st_mode & 0o777 for place in (data, *data.iterdir())}
+        assert modes == {"market": 0o700, "logs": 0o700, "users.conf": 0o600, "lock": 0o600}
+        shared = tmp_path / "shared"  # as /tmp: it is everybody's
+        shared.mkdir()
+        shared.chmod(0o1777)
+        prepare(shared)
+        assert shared.stat().st_mode & 0o7777 == 0o1777
+    finally:
+        os.umask(umask)
 
 
 def test_lost_after_is_at_most_a_tenth_of_the_hour(tmp_path: Path) -> None:
