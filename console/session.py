@@ -64,6 +64,10 @@ def operator_key(data: Path, creds: Path | None) -> Key:
     if creds is None and own.exists():
         return Key.load(own)
     if creds is None and "COREHOUR_CREDS" not in os.environ:
+        if not own.parent.exists():
+            raise NowhereError(
+                f"no market at {data}: start one with `exchange up`, or give --data or --creds"
+            )
         raise NowhereError(f"no seed file at {own}: give --data of the market, or --creds")
     return resolve_creds(creds or Path(os.environ["COREHOUR_CREDS"]))
 

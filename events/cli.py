@@ -5,16 +5,18 @@ Exit status: 0 done, 1 refused or failed, 2 usage, 130 after Ctrl-C.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+import typer.core
 
 from events.keys import BadKeyError, Key
 from events.requests import CREDIT, MONEY
@@ -23,9 +25,22 @@ from events.wire import dumps
 DATA = Path("var/market")  # the market's data directory, unless told otherwise
 ADDRESS = "address.json"  # in it: {"server": URL, "pid": of `exchange up`}
 
+
+def _prefer_data(context: typer.Context, server: str) -> str:
+    """A market named by --data is not overruled by COREHOUR_SERVER: only by --server."""
+    given = [name for name in ("server", "data") if _is_typed(context, name)]
+    return "" if given == ["data"] else server
+
+
+def _is_typed(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 server_option: Any = typer.Option(
     "--server",
     envvar="COREHOUR_SERVER",
+    callback=_prefer_data,
     metavar="URL",
     help="The market's server, as `exchange up` prints it.",
     show_default=f"from {DATA / ADDRESS}, else ~/.config/corehour/{ADDRESS}",
@@ -48,11 +63,48 @@ class NowhereError(Exception):
     """It cannot be told where the market is or who asks; the text says what to do."""
 
 
+USAGE_ERROR: type[Any] = typer.BadParameter.__bases__[0]  # of a wrong option too; typer does not export it
+
+
+class Group(typer.core.TyperGroup):
+    """A command with commands under it, whose usage errors are one line, or one JSON value, and status 2."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Without any arguments: the help."""
+        if not args:
+            print(ctx.get_help())
+            ctx.exit(2)
+        return super().parse_args(ctx, args)
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> NoReturn:
+        """Run, and end the process with the exit status."""
+        words = list(sys.argv[1:] if args is None else args)
+        as_json = "--json" in itertools.takewhile(lambda word: word != "--", words)
+        try:
+            status = super().main(words, prog_name, complete_var, standalone_mode=False, **extra)
+        except USAGE_ERROR as error:
+            hint = f" (see `{error.ctx.command_path} -h`)" if error.ctx else ""
+            tell(error.format_message().rstrip(".") + hint, as_json)
+            sys.exit(error.exit_code)
+        except typer.Abort:
+            tell("the input has ended", as_json)
+            sys.exit(1)
+        sys.exit(status or 0)
+
+
 def application(purpose: str) -> typer.Typer:
     """An empty command that shows its help when called without arguments, and no decorated tracebacks."""
     return typer.Typer(
+        cls=Group,
         help=purpose,
-        no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -152,13 +204,18 @@ def show(value: object) -> None:
     print(dumps(value).decode())
 
 
-def fail(text: str, as_json: bool = False) -> NoReturn:
-    """End the command with status 1 and one line: on standard error, or {"error": text} as its JSON."""
+def tell(text: str, as_json: bool = False) -> None:
+    """Tell of an error in one line: on standard error, or {"error": text} as the command's JSON."""
     line = " ".join(text.split())
     if as_json:
         show({"error": line})
     else:
         print(f"error: {line}", file=sys.stderr)
+
+
+def fail(text: str, as_json: bool = False) -> NoReturn:
+    """`tell`, and end the command with status 1."""
+    tell(text, as_json)
     raise typer.Exit(1)
 
 

@@ -6,13 +6,17 @@ import signal
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import typer
 
+from buyer.main import main as buyer
+from console.main import main as exchange
 from events.cli import NowhereError, credits, edge, fail, parse_credits, resolve_creds, resolve_server
 from events.keys import BadKeyError, Key
+from seller_node.main import main as seller_node
 
 
 @pytest.mark.parametrize(
@@ -123,3 +127,48 @@ def test_an_expected_error_is_one_line_and_status_one(capsys: pytest.CaptureFixt
     assert capsys.readouterr().err == "error: no\n"
     with pytest.raises(KeyError), edge(True):
         raise KeyError("a fault of the program is not hidden")
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "names"),
+    [
+        (exchange, ["deposit", "ann", "1e3"], "'CREDITS'"),
+        (exchange, ["up", "--hour", "0"], "'--hour'"),
+        (exchange, ["replay", "--until", "0"], "'--until'"),
+        (exchange, ["account", "add"], "'name'"),
+        (exchange, ["bok"], "'bok'"),
+        (seller_node, ["run", "--price", "abc"], "'--price'"),
+        (seller_node, ["run"], "'--price'"),
+        (buyer, ["order", "--price", "1", "--size", "0"], "'--size'"),
+        (buyer, ["orders", "--sise", "0"], "--sise"),
+    ],
+)
+def test_a_usage_error_is_one_line_or_json_and_status_two(
+    command: Callable[[], None],
+    words: list[str],
+    names: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def said(*more: str) -> tuple[str, str]:
+        monkeypatch.setattr(sys, "argv", ["command", *words, *more])
+        with pytest.raises(SystemExit) as ended:
+            command()
+        assert ended.value.code == 2
+        return capsys.readouterr()
+
+    out, errors = said()
+    assert out == "" and errors.startswith("error: ") and errors.count("\n") == 1
+    assert names in errors
+    out, errors = said("--json")
+    assert errors == "" and names in json.loads(out)["error"]
+
+
+def test_without_words_there_is_help(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["exchange"])
+    with pytest.raises(SystemExit) as ended:
+        exchange()
+    assert ended.value.code == 2
+    assert "deposit" in capsys.readouterr().out

@@ -107,6 +107,10 @@ def test_what_is_missing_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("COREHOUR_CREDS", raising=False)
     data = ("--data", tmp_path)
+    for command in ("status", "book"):
+        said = asked(command, *data, status=1)["error"]
+        assert said.startswith(f"no market at {tmp_path}: start one with `exchange up`")
+    Key.make().save(tmp_path / "keys/exchange.nk")
     assert "give --data of the market, or --creds" in asked("status", *data, status=1)["error"]
     Key.make().save(tmp_path / "keys/operator.nk")
     assert "exchange up" in asked("status", *data, status=1)["error"]
@@ -115,6 +119,28 @@ def test_what_is_missing_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest
         "error: no server answers at nats://127.0"
     )
     assert "no market's log here" in asked("audit", *data, status=1)["error"]
+
+
+def test_data_that_was_typed_wins_over_the_environment(
+    market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = f"nats://127.0.0.1:{server.free_port('127.0.0.1')}"
+    monkeypatch.setenv("COREHOUR_SERVER", nowhere)
+    assert asked("status", "--data", market.data)["frozen"] == ""
+    typed = asked("status", "--data", market.data, "--server", nowhere, status=1)
+    assert f"no server answers at {nowhere}" in typed["error"]
+    monkeypatch.chdir(market.data)
+    monkeypatch.setenv("COREHOUR_CREDS", str(market.data / "keys/operator.nk"))
+    assert f"no server answers at {nowhere}" in asked("status", status=1)["error"]
+
+
+def test_up_that_refuses_makes_nothing(tmp_path: Path) -> None:
+    data = tmp_path / "market"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for words in (["--hour", "10"], ["--lost-after", "1000"], ["--port", port], ["--host", "0.0.0.0"]):
+            asked("up", "--data", data, *words, status=1)
+            assert not data.exists(), words
 
 
 def test_up_refuses_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
