@@ -15,6 +15,7 @@ TETHER = Path(__file__).with_name("tether.py")
 LOG_LIMIT = 8 * 1024 * 1024  # a larger log is put aside when its child starts again
 QUICK_S = 2.0  # a child that lived shorter did not really start
 MOST_QUICK = 10  # so many such in a row, and it is given up
+MOST_SAME = 3  # so many such in a row that end with the same words, and nothing will change
 FIRST_DELAY_S, LAST_DELAY_S = 0.1, 5.0
 TERM_S = 5.0  # from SIGTERM to SIGKILL
 
@@ -61,8 +62,12 @@ class Child:
         return ""
 
     async def keep(self) -> None:
-        """Run it until `stop`. Raises ChildFailedError after MOST_QUICK quick deaths in a row."""
-        quick = 0
+        """Run it until `stop`.
+
+        Raises ChildFailedError after MOST_QUICK quick deaths in a row, or MOST_SAME with the same last words.
+        """
+        quick = same = 0
+        words = ""
         while not self._stopping:
             began = time.monotonic()
             status = await self._run()
@@ -70,13 +75,15 @@ class Child:
                 return
             quick = quick + 1 if time.monotonic() - began < QUICK_S else 0
             how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with {status}"
-            if quick >= MOST_QUICK:
+            before, words = words, self.last_words() if status > 0 else ""  # killed: these are old words
+            same = (same + 1 if words == before else 1) if quick and words else 0
+            if quick >= MOST_QUICK or same >= MOST_SAME:
                 raise ChildFailedError(
-                    f"{self.name} {how}, {quick} times in a row: {self.last_words() or 'it said nothing'} "
+                    f"{self.name} {how}, {quick} times in a row: {words or 'it said nothing'} "
                     f"(see {self.log})"
                 )
             delay = min(LAST_DELAY_S, FIRST_DELAY_S * 2 ** max(0, quick - 1))
-            self._say(f"{self.name} {how}; starting it again in {delay:g} s")
+            self._say(f"{self.name} {how}{words and f' ({words})'}; starting it again in {delay:g} s")
             await asyncio.sleep(delay)
 
     async def stop(self) -> None:

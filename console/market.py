@@ -28,7 +28,7 @@ from console.data_directory import (
     start_server,
     url,
 )
-from console.keyring import Keyring, place
+from console.keyring import NAMES, Keyring, place
 from events import subjects
 from events.cli import ADDRESS
 from events.client import Client, NoAnswerError, QueryError
@@ -107,11 +107,12 @@ class Market:
     async def _start(self) -> None:
         self._failure = asyncio.get_running_loop().create_future()
         self._stack.callback(_forget, self._failure)
+        is_new = not (self.data / "nats").exists()
+        if is_new:
+            self._check_new()  # refuse before anything is made
         prepare(self.data)
         self._stack.enter_context(lock(self.data))
-        if not (self.data / "nats").exists():
-            self._terms()  # refuse before anything is made
-        self.keys = Keyring.load_or_make(self.data)
+        self.keys = Keyring.load_or_make(self.data) if is_new else self._own_keys()
         self.host, self.port = choose_address(self.data, self.host, self.port)
         nats_server = start_server(self.data, self.host, self.port, self._users(), self._say)
         self._keep(nats_server)
@@ -129,6 +130,27 @@ class Market:
         await self._unless_failed(self._ready())
         address = {"server": self.server, "pid": os.getpid()}
         server.write(self.data / ADDRESS, dumps(address).decode() + "\n")
+
+    def _check_new(self) -> None:
+        """Whether a market may be made here. Raises MarketError, BadPlaceError."""
+        left = [name for name in ("projections.sqlite", ADDRESS) if (self.data / name).exists()]
+        if left:
+            raise MarketError(
+                f"{self.data}: there was a market here ({left[0]}), but its log (nats/) is gone: put nats/ "
+                "back, or give another --data for a new market"
+            )
+        self._terms()
+        choose_address(self.data, self.host, self.port)
+
+    def _own_keys(self) -> Keyring:
+        """The keys of a market that has a log. Raises MarketError, BadKeyError."""
+        for name in NAMES:
+            if not place(self.data, name).exists():
+                raise MarketError(
+                    f"{place(self.data, name)} is missing, and a new key would not be this market's: put the "
+                    "file back from a copy, or give another --data for a new market"
+                )
+        return Keyring.load(self.data)
 
     def _terms(self) -> dict[str, int]:
         """The terms of a new market: as given, defaults filled in. Raises MarketError (R13)."""

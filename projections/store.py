@@ -234,7 +234,9 @@ def _connect(path: Path | None) -> Connection:
         connection = engine.connect()
     except (OSError, DatabaseError) as error:
         engine.dispose()
-        raise StoreError(f"{path}: {_reason(error)}") from error
+        cannot_open = isinstance(error, OSError | OperationalError)
+        advice = "" if cannot_open else "; delete it, it is rebuilt from the log"
+        raise StoreError(f"{path}: {_reason(error)}{advice}") from error
     try:
         with connection.begin():
             application = connection.exec_driver_sql("PRAGMA application_id").scalar_one()

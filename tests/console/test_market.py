@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -168,10 +169,57 @@ def test_a_child_that_does_not_stay_up_is_given_up(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(children, "LAST_DELAY_S", 0.002)
     monkeypatch.setattr(children, "QUICK_S", 1000.0)
     said: list[str] = []
-    child = Child("worker", ["/bin/sh", "-c", "echo last words; exit 3"], tmp_path / "log", said.append)
-    with pytest.raises(ChildFailedError, match=r"worker ended with 3, 10 times in a row: last words \(see"):
-        asyncio.run(child.keep())
-    assert child.starts == children.MOST_QUICK == len(said) + 1
+    for script, times, words in (
+        ("echo words $$; exit 3", children.MOST_QUICK, r"words \d+"),  # others each time
+        ("echo last words; exit 3", children.MOST_SAME, "last words"),
+    ):
+        said.clear()
+        child = Child("worker", ["/bin/sh", "-c", script], tmp_path / "log", said.append)
+        told = rf"worker ended with 3, {times} times in a row: {words} \(see"
+        with pytest.raises(ChildFailedError, match=told):
+            asyncio.run(child.keep())
+        assert child.starts == times == len(said) + 1
+        for line in said:
+            assert re.match(rf"worker ended with 3 \({words}\); starting it again in ", line)
+
+
+def test_a_store_that_is_none_is_named_with_what_to_do(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with Market(tmp_path, hour_s=10, lost_after_s=1):
+            pass
+        store = tmp_path / "projections.sqlite"
+        for suffix in ("-wal", "-shm"):
+            store.with_name(store.name + suffix).unlink(missing_ok=True)
+        store.write_text("no store\n" * 1000)
+        with pytest.raises(MarketError, match=r"3 times in a row: .*projections\.sqlite.*delete"):
+            await Market(tmp_path).start()
+        store.unlink()
+        async with Market(tmp_path):
+            pass
+
+    asyncio.run(run())
+
+
+def test_what_a_market_has_lost_is_not_made_anew(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with Market(tmp_path, hour_s=10, lost_after_s=1):
+            pass
+        for name in ("operator", "exchange", "projections"):
+            key = tmp_path / f"keys/{name}.nk"
+            kept = key.rename(tmp_path / "kept")
+            with pytest.raises(MarketError, match=rf"{name}\.nk is missing"):
+                await Market(tmp_path).start()
+            assert not key.exists()
+            kept.rename(key)
+        (tmp_path / "nats").rename(tmp_path / "elsewhere")
+        with pytest.raises(MarketError, match=r"its log \(nats/\) is gone"):
+            await Market(tmp_path).start()
+        assert not (tmp_path / "nats").exists()
+        (tmp_path / "elsewhere").rename(tmp_path / "nats")
+        async with Market(tmp_path):
+            pass
+
+    asyncio.run(run())
 
 
 def test_a_child_that_does_not_hear_sigterm_is_killed(
