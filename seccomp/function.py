@@ -129,18 +129,36 @@ class _NoMoreModules(importlib.abc.MetaPathFinder):
 
 
 def _print_exception() -> None:
-    """Print the exception without the lines of this file; if even that fails, say which it was."""
+    """Print the exception with the frames of the program alone; if even that fails, say which it was."""
     kind, error, trace = sys.exc_info()
     assert kind is not None and error is not None
     try:
         told = traceback.TracebackException(kind, error, trace)
-        told.stack = traceback.StackSummary.from_list(
-            [frame for frame in told.stack if frame.filename != __file__]
-        )
-        sys.stderr.write("".join(told.format()))
+        _keep_own_frames(told)
+        text = "".join(told.format())
+        for directory in _own_directories():  # as in "cannot import name 'x' from 'json' (<path>)"
+            text = text.replace(directory, "...")
+        sys.stderr.write(text)
         sys.stderr.flush()
     except BaseException:
         os.write(2, f"{kind.__name__}\n".encode(errors="replace"))
+
+
+def _keep_own_frames(told: traceback.TracebackException) -> None:
+    """In an exception, and in all that it came from: nothing of this machine's files. O(exceptions)."""
+    waiting: list[traceback.TracebackException | None] = [told]
+    while waiting:
+        if one := waiting.pop():
+            own = [frame for frame in one.stack if frame.filename == FILE_NAME]
+            one.stack = traceback.StackSummary.from_list(own)
+            waiting += [one.__cause__, one.__context__, *(one.exceptions or [])]
+
+
+def _own_directories() -> list[str]:
+    """Where this machine has Python, numpy and us; the longest first."""
+    files = (os.__file__, __file__, getattr(sys.modules.get("numpy"), "__file__", None))
+    found = {os.path.dirname(file) for file in files if file} | {sys.prefix, sys.base_prefix}
+    return sorted(found - {"", "/"}, key=len, reverse=True)
 
 
 def _read_all(fd: int) -> bytes:

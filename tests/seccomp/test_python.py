@@ -92,6 +92,25 @@ def test_an_exception_is_told_with_the_source_and_nothing_of_the_seller() -> Non
 
 
 @pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("json.loads('{')", "JSONDecodeError"),
+        ("from json import nothing", "cannot import name 'nothing'"),
+        (
+            "try:\n        json.loads('{')\n    except ValueError as e:\n        raise KeyError(1) from e",
+            "KeyError: 1",
+        ),
+        ("try:\n        json.loads('{')\n    finally:\n        int('x')", "invalid literal"),
+    ],
+)
+def test_an_exception_in_a_library_tells_no_path(body: str, told: str) -> None:
+    text = call(f"import json, os\n\ndef f(data):\n    {body}").stderr.decode()
+    assert told in text and 'File "<program>", line' in text
+    assert os.path.dirname(os.__file__) not in text and sys.base_prefix not in text
+    assert text.count("File ") == text.count('File "<program>"')
+
+
+@pytest.mark.parametrize(
     ("source", "encoding", "data", "told"),
     [
         ("def f(:", "bytes", b"", "SyntaxError"),
