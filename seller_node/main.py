@@ -24,18 +24,20 @@ import seccomp
 from events import cli
 from events.cli import Creds, Json, Server, credits, parse_credits
 from events.client import BadRequestError, Client, NoAnswerError, QueryError, RefusedError
-from events.keys import Key
+from events.keys import BadKeyError, Key
 from events.log import NotAdmittedError, UnreachableError
 from events.pages import whole
 from seller_node.lines import many
-from seller_node.node import Node, Tally
+from seller_node.node import Node, Tally, first_to_end
 from seller_node.place import DEFAULT, Place, PlaceTakenError
 from seller_node.profile import BadOfferError, Profile, offer
+from seller_node.silence import MachineTakenError, await_silence
 from seller_node.trial import try_all
 
 MARKET_ERRORS = (
     BadOfferError,
     BadRequestError,
+    MachineTakenError,
     NoAnswerError,
     NotAdmittedError,
     PlaceTakenError,
@@ -99,7 +101,6 @@ def run(
         profile, report = _offer(at_most, name, cpus, memory, allow_more_cpus)
         url, key = cli.resolve_server(server), cli.resolve_creds(creds)
         place = Place(state.expanduser())
-        place.hold({"machine": profile.machine, "account": key.public, "server": url})
         if allow_more_cpus:
             _say(
                 "a DEMONSTRATION: this node may offer more CPUs than this machine has (against R24)", as_json
@@ -107,7 +108,7 @@ def run(
         _allow_files()
         began = time.monotonic()
         try:
-            tally, interrupted = uvloop.run(_run(url, key, profile, price, report, as_json))
+            tally, interrupted = uvloop.run(_run(place, url, key, profile, price, report, as_json))
         finally:
             place.release()
         _sum_up(tally, time.monotonic() - began, as_json)
@@ -136,42 +137,47 @@ def _offer(
 
 
 async def _run(
-    url: str, key: Key, profile: Profile, price: int, report: seccomp.Report, as_json: bool
+    place: Place, url: str, key: Key, profile: Profile, price: int, report: seccomp.Report, as_json: bool
 ) -> tuple[Tally, bool]:
     """The node's life; returns what it did, and whether Ctrl-C ended it."""
+    node: Node | None = None
+    too_early = asyncio.Event()  # a signal came before there was a node
+    interrupts = 0
 
     def say(text: str) -> None:
         _say(text, as_json)
 
-    async with contextlib.AsyncExitStack() as ours:
-        client = await ours.enter_async_context(await Client.connect(url, key, name=NAME))
-        runtimes = await ours.enter_async_context(_tried(report))
-        node = Node(client, profile, price, runtimes, say)
-        interrupts = 0
+    def stop() -> None:
+        say(_farewell(node))
+        node.stop() if node else too_early.set()
 
-        def interrupted() -> None:
-            nonlocal interrupts
-            interrupts += 1
-            if interrupts == 1:
-                say(_farewell(node))
-                node.stop()
-            else:
-                say(f"leaving now: {node.cost_of_leaving()}")
-                node.leave()
+    def leave(told: str = "told to leave now") -> None:
+        say(f"{told}: {node.cost_of_leaving() if node else 'nothing is offered yet'}")
+        node.leave() if node else too_early.set()
 
-        def stop() -> None:
-            say(_farewell(node))
-            node.stop()
+    def interrupted() -> None:
+        nonlocal interrupts
+        interrupts += 1
+        stop() if interrupts == 1 else leave("leaving now")
 
-        def leave() -> None:
-            say(f"told to leave now: {node.cost_of_leaving()}")
-            node.leave()
+    async def live() -> None:
+        nonlocal node
+        async with contextlib.AsyncExitStack() as ours:
+            client = await ours.enter_async_context(await Client.connect(url, key, name=NAME))
+            runtimes = await ours.enter_async_context(_tried(report))
+            if not place.is_own:
+                await await_silence(client, profile.machine, say)
+            if not too_early.is_set():
+                place.offered()
+                node = Node(client, profile, price, runtimes, say)
+                await node.run()
 
-        loop = asyncio.get_running_loop()
-        for number, act in ((signal.SIGINT, interrupted), (signal.SIGTERM, leave), (signal.SIGUSR1, stop)):
-            loop.add_signal_handler(number, act)
-        await node.run()
-    return node.tally, interrupts > 0
+    loop = asyncio.get_running_loop()
+    for number, act in ((signal.SIGINT, interrupted), (signal.SIGTERM, leave), (signal.SIGUSR1, stop)):
+        loop.add_signal_handler(number, act)
+    place.hold({"machine": profile.machine, "account": key.public, "server": url})
+    await first_to_end(live(), too_early.wait())
+    return node.tally if node else Tally(), interrupts > 0
 
 
 @contextlib.asynccontextmanager
@@ -190,7 +196,9 @@ async def _try(report: seccomp.Report) -> None:
         pass
 
 
-def _farewell(node: Node) -> str:
+def _farewell(node: Node | None) -> str:
+    if node is None:
+        return "stopping: nothing is offered yet"
     if not node.contracts:
         return "stopping: nothing runs"
     return (
@@ -265,28 +273,36 @@ def check(
 @app.command()
 def status(state: State = DEFAULT, server: Server = "", creds: Creds = None, as_json: Json = False) -> None:
     """Say whether the node runs here, and what the market knows of this account's machines."""
-    with cli.edge(as_json, *MARKET_ERRORS):
-        found = uvloop.run(_asked(server, creds, "machines", "orders", "contracts", "account"))
-        node = Place(state.expanduser()).holder()
-        key, machines, orders, contracts, account = found
-        machines = [machine for machine in machines if machine["account"] == key]
-        asks = [order for order in orders if order["side"] == "ask"]
-        sold = [contract for contract in contracts if contract["seller"] == key]
-        if as_json:
-            about = {"node": node, "account": account, "machines": machines, "asks": asks, "contracts": sold}
-            cli.show(about)
-            return
+    node = Place(state.expanduser()).holder()
+    if not as_json:
         print(f"node: machine {node['machine']}, pid {node['pid']}" if node else "node: none runs here")
-        print(f"account: {account['name']}, {credits(account['free'])} credits free")
-        for machine in machines:
-            ready = "ready" if machine["ready"] else "not heard"
-            print(f"machine {machine['machine']}: {machine['cpus']} CPUs, {ready}")
-        for ask in asks:
-            sizes = f"{ask['running']} of {ask['size']} CPUs run"
-            print(f"ask {ask['order']}: machine {ask['machine']}, {credits(ask['price'])} an hour, {sizes}")
-        for contract in sold:
-            paid = f"hour {contract['hour']}, {credits(contract['paid'])} paid so far"
-            print(f"contract {contract['contract']}: machine {contract['machine']}, {paid}")
+    try:
+        found = uvloop.run(_asked(server, creds, "machines", "orders", "contracts", "account"))
+    except (cli.NowhereError, BadKeyError, *MARKET_ERRORS) as error:
+        if not as_json:
+            cli.fail(str(error))
+        cli.show({"error": str(error), "node": node})
+        raise typer.Exit(1) from None
+    key, machines, orders, contracts, account = found
+    machines = [machine for machine in machines if machine["account"] == key]
+    asks = [order for order in orders if order["side"] == "ask"]
+    sold = [contract for contract in contracts if contract["seller"] == key]
+    if as_json:
+        about = {"node": node, "account": account, "machines": machines, "asks": asks, "contracts": sold}
+        cli.show(about)
+        return
+    print(f"account: {account['name']}, {credits(account['free'])} credits free")
+    for machine in machines:
+        ready = "ready" if machine["ready"] else "not heard"
+        print(f"machine {machine['machine']}: {machine['cpus']} CPUs, {ready}")
+    for ask in asks:
+        sizes = f"{ask['running']} of {ask['size']} CPUs run"
+        print(f"ask {ask['order']}: machine {ask['machine']}, {credits(ask['price'])} an hour, {sizes}")
+    if not asks:
+        print("offers nothing")
+    for contract in sold:
+        paid = f"hour {contract['hour']}, {credits(contract['paid'])} paid so far"
+        print(f"contract {contract['contract']}: machine {contract['machine']}, {paid}")
 
 
 @app.command()

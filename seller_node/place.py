@@ -1,5 +1,6 @@
 """The state directory of one node: its lock, and who holds it."""
 
+import contextlib
 import fcntl
 import os
 import time
@@ -19,24 +20,30 @@ class PlaceTakenError(Exception):
 class Place:
     """A state directory, held by one node at a time.
 
-    `node.json` says who holds it: {"pid", "machine", "account", "server"}. The lock goes with its process,
-    so that a node that crashed holds nothing.
+    `node.json` says who holds it: {"pid", "machine", "account", "server", "offered"}. The lock goes with its
+    process, so that a node that crashed holds nothing; but `node.json` stays, and tells the next one which
+    machine it was: `is_own`.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.is_own = False  # the machine was offered from here, and its node did not end in order
         self._lock = -1
+        self._about: dict[str, Any] = {}
 
     def hold(self, about: dict[str, Any]) -> None:
         """Take the place, and write who we are. Raises PlaceTakenError."""
+        self._about = about
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._take()
-            draft = self.directory / "node.json.new"
-            draft.write_bytes(dumps({"pid": os.getpid(), **about}) + b"\n")
-            draft.replace(self.directory / "node.json")
+            before = self._read() or {}
+            self.is_own = {**about, "offered": True}.items() <= before.items()
+            self._write()
         except BlockingIOError:
+            os.close(self._lock)
+            self._lock = -1
             raise PlaceTakenError(
                 f"{self.directory}: a seller_node runs with this state already; stop it, or give --state"
             ) from None
@@ -56,9 +63,19 @@ class Place:
                     raise
             time.sleep(0.05)
 
+    def offered(self) -> None:
+        """From now on the machine is ours to take up again, should we crash. Raises PlaceTakenError."""
+        self.is_own = True
+        try:
+            self._write()
+        except OSError as error:
+            raise PlaceTakenError(f"{self.directory}: {error.strerror}") from error
+
     def release(self) -> None:
-        """Let it go."""
+        """Let it go, at an end in order."""
         if self._lock >= 0:
+            with contextlib.suppress(OSError):
+                (self.directory / "node.json").unlink()
             os.close(self._lock)
             self._lock = -1
 
@@ -76,8 +93,16 @@ class Place:
             return None
         finally:
             os.close(lock)
+        return self._read()  # None: it is just beginning
+
+    def _write(self) -> None:
+        draft = self.directory / "node.json.new"
+        draft.write_bytes(dumps({"pid": os.getpid(), **self._about, "offered": self.is_own}) + b"\n")
+        draft.replace(self.directory / "node.json")
+
+    def _read(self) -> dict[str, Any] | None:
         try:
-            about: dict[str, Any] = loads((self.directory / "node.json").read_bytes())
+            about = loads((self.directory / "node.json").read_bytes())
         except (OSError, ValueError):
-            return None  # it is just beginning
-        return about
+            return None
+        return about if isinstance(about, dict) else None

@@ -362,3 +362,60 @@ def test_what_cannot_be_is_one_line(market: Market, tmp_path: Path) -> None:
         assert "run would refuse" in out
 
     play(market, tmp_path, test)
+
+
+def test_a_node_that_is_told_to_stop_while_it_starts_ends_in_order(market: Market, tmp_path: Path) -> None:
+    async def test(on: Trading) -> None:
+        held = tmp_path / "state/node.json"
+        options = ("--price", "0.02", "--name", "m1", "--memory", "512")
+        for number, status in ((signal.SIGUSR1, 0), (signal.SIGTERM, 0), (signal.SIGINT, 130)):
+            process = await asyncio.create_subprocess_exec(
+                *on.command("run", *options), stdout=PIPE, stderr=PIPE
+            )
+            on.nodes.append((process, []))
+            while not held.exists():
+                assert process.returncode is None
+                await asyncio.sleep(0.001)
+            process.send_signal(number)
+            out, errors = await asyncio.wait_for(process.communicate(), 30)
+            assert (process.returncode, errors) == (status, b""), (number, out)
+            assert b"nothing is offered yet" in out and b"ended after" in out
+            assert not held.exists() and jailed(process.pid) == {}
+        assert (await on.operator.query("machines"))["result"] == []
+
+    play(market, tmp_path, test)
+
+
+def test_a_machine_that_another_node_runs_is_not_taken_over(market: Market, tmp_path: Path) -> None:
+    async def test(on: Trading) -> None:
+        process, lines = await on.run_node("--cpus", "1")
+        await on.said(lines, "it is ready")
+        asks = (await on.operator.query("orders", account=on.seller.public))["result"]
+        other = ("--name", "m1", "--memory", "512", "--cpus", "1", "--state", str(tmp_path / "other"))
+        code, out, errors = await on.ask("run", "--price", "0.05", *other)
+        assert (code, len(errors.splitlines())) == (1, 1)
+        assert "another seller_node of this account runs it" in errors and "waiting" in out
+        assert (await on.operator.query("orders", account=on.seller.public))["result"] == asks
+        # One that was killed falls silent, and is taken up from another place then.
+        process.kill()
+        await process.wait()
+        _, lines = await on.run_node("--cpus", "1", "--state", str(tmp_path / "other"))
+        await on.said(lines, f"(ask {asks[0]['order']})")
+
+    play(market, tmp_path, test)
+
+
+def test_status_says_what_it_can(market: Market, tmp_path: Path) -> None:
+    async def test(on: Trading) -> None:
+        code, out, _ = await on.ask("status")
+        assert (code, "offers nothing" in out) == (0, True)
+        process, _ = await on.run_node("--cpus", "1")
+        none = ("--creds", str(tmp_path / "none.nk"))
+        code, out, errors = await on.ask("status", *none, login=False)
+        assert (code, out) == (1, f"node: machine m1, pid {process.pid}\n")
+        assert "no seed file" in errors and len(errors.splitlines()) == 1
+        code, out, errors = await on.ask("status", "--json", *none, login=False)
+        assert (code, errors, json.loads(out)["node"]["pid"]) == (1, "", process.pid)
+        assert "no seed file" in json.loads(out)["error"]
+
+    play(market, tmp_path, test)

@@ -82,10 +82,10 @@ def test_one_node_in_a_place(tmp_path: Path) -> None:
     place = Place(tmp_path / "state")
     assert place.holder() is None
     place.hold({"machine": "m1"})
-    assert place.holder() == {"pid": os.getpid(), "machine": "m1"}
+    assert place.holder() == {"pid": os.getpid(), "machine": "m1", "offered": False}
     with pytest.raises(PlaceTakenError, match="runs with this state already"):
         Place(tmp_path / "state").hold({"machine": "m2"})
-    assert place.holder() == {"pid": os.getpid(), "machine": "m1"}
+    assert place.holder() == {"pid": os.getpid(), "machine": "m1", "offered": False}
     place.release()
     assert place.holder() is None
     (tmp_path / "file").write_text("")
