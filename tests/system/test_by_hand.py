@@ -246,7 +246,6 @@ def test_what_cannot_be_is_one_line(terminal: Terminal) -> None:
         ("exchange", "status"),
         ("exchange", "audit"),
         ("buyer", "orders"),
-        ("seller_node", "status"),
         ("seller_node", "run", "--price", "0.02", "--cpus", "1", "--memory", "64"),
     ]
     for words in without_market:
