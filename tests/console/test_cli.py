@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import typer
 
-from buyer.main import main as buyer
+from buyer.__main__ import main as buyer
 from console.main import main as exchange
 from events.cli import NowhereError, credits, edge, fail, parse_credits, resolve_creds, resolve_server
 from events.keys import BadKeyError, Key
-from seller_node.main import main as seller_node
+from seller_node.__main__ import main as seller_node
 
 
 @pytest.mark.parametrize(
