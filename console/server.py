@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from events import subjects
+from events.requests import KINDS
 from events.wire import dumps
 
 USERS = "users.conf"
@@ -58,12 +59,20 @@ def reading(*streams: str) -> tuple[str, ...]:
     )
 
 
+def intake(account: str, *roles: str) -> tuple[str, ...]:
+    """Where an account may ask: kinds by name, so that nothing else gets into the log.
+
+    What is the operator's alone is refused by the market, with an answer; the server knows no roles.
+    """
+    return tuple(subjects.intake(account, kind.name) for kind in KINDS.values() if kind.role in roles)
+
+
 def trader(account: str) -> Grant:
     """A buyer or seller: speaks in its own name only, reads what is its own or everybody's."""
     return Grant(
         account,
         (
-            subjects.intake(account, "*"),
+            *intake(account, "trader", "operator"),
             subjects.query(account, "*"),
             subjects.presence(account, "*"),
             f"link.*.{account}.*",
@@ -96,13 +105,18 @@ def exchange(key: str) -> Grant:
         key,
         (
             subjects.COMMIT,
-            subjects.intake(key, "*"),
+            *intake(key, "exchange"),
             subjects.PULSE_EXCHANGE,
             f"$JS.API.STREAM.CREATE.{subjects.INTAKE}",
             f"$JS.API.STREAM.CREATE.{subjects.JOURNAL}",
             *reading(subjects.INTAKE, subjects.JOURNAL),
         ),
-        (subjects.presence("*", "*"), subjects.PULSE_FEED, f"{subjects.inbox(key)}.>"),
+        (
+            subjects.presence("*", "*"),
+            subjects.PULSE_FEED,
+            subjects.PULSE_EXCHANGE,
+            f"{subjects.inbox(key)}.>",
+        ),
     )
 
 

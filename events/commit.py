@@ -59,10 +59,19 @@ def decode(body: bytes) -> Commit:
     """The commit in a body. Raises BadRecordError."""
     try:
         wire: Any = loads(body)
-        if wire["rules"] != RULES:
+        if type(wire["rules"]) is not int or wire["rules"] != RULES:
             raise BadRecordError(
                 f"commit {wire['commit']} was made by rules {wire['rules']}; this program knows {RULES}"
             )
+        numbers = [
+            wire["commit"],
+            wire["rules"],
+            wire["first"],
+            wire["last"],
+            *(pair[0] for pair in wire["events"]),
+        ]
+        if not all(type(number) is int for number in numbers):
+            raise BadRecordError("a number of a commit is not an integer")
         return Commit(
             wire["commit"],
             wire["previous"],
@@ -74,7 +83,7 @@ def decode(body: bytes) -> Commit:
             tuple((sequence, event_of(event)) for sequence, event in wire["events"]),
             sha256(body),
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, IndexError) as error:
         raise BadRecordError(f"not a commit: {error!r}") from error
 
 

@@ -23,12 +23,14 @@ from nats.js.errors import APIError, NotFoundError
 
 from events import subjects
 from events.commit import FIRST, Assembler, Commit, decode, parts
+from events.connection import Connection
 from events.keys import Key
 from events.records import BadRecordError
 from events.requests import MOST_BYTES
 from events.wire import dumps, loads
 
-BATCH = 500  # messages asked for at once
+BATCH = 500  # messages asked for at once ...
+BATCH_BYTES = 4 * 1024 * 1024  # ... and bytes; the server drops a client for which much more is waiting
 HEARTBEAT_S = 0.5  # of a waiting pull; three missed mean that the consumer is gone
 EXPIRES_S = 30.0
 WRONG_SEQUENCE = 10071  # JetStream's code for a refused fence
@@ -68,7 +70,7 @@ async def connect(server: str, key: Key, *, name: str, patience: float = 5.0) ->
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience
     while True:
-        nc = Nats()
+        nc = Connection()
         refused: list[Exception] = []
 
         async def on_error(error: Exception, seen: list[Exception] = refused) -> None:
@@ -245,7 +247,12 @@ class Reader:
     async def _ask(self) -> None:
         """Keep the server sending, while the reader keeps up."""
         if self._subscription is not None and self._wanted + len(self._waiting) <= BATCH:
-            wish = {"batch": BATCH, "expires": int(EXPIRES_S * 1e9), "idle_heartbeat": int(HEARTBEAT_S * 1e9)}
+            wish = {
+                "batch": BATCH,
+                "max_bytes": BATCH_BYTES,
+                "expires": int(EXPIRES_S * 1e9),
+                "idle_heartbeat": int(HEARTBEAT_S * 1e9),
+            }
             subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}"
             try:
                 await self._nc.publish(subject, dumps(wish), reply=self._subscription.subject)
@@ -312,8 +319,9 @@ class Reader:
         if status == "100":
             return
         undelivered = (message.headers or {}).get("Nats-Pending-Messages")
-        self._wanted = max(0, self._wanted - int(undelivered)) if undelivered else 0
-        if status == "409" or status == "503":
+        if undelivered:  # a pull ended: its time passed, or its bytes are full
+            self._wanted = max(0, self._wanted - int(undelivered))
+        else:
             self._beat = 0.0
 
 

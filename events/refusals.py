@@ -14,7 +14,7 @@ CODES: dict[str, str] = {
     "R12/session/old": "the session is older than the 64 newest of the account",
     "R2/account/unknown": "the account is not open in this market",
     "R2/account/exists": "the account is open already",
-    "R2/name/exists": "another account has this name",
+    "R2/name/exists": "another account has this name, or the ledger itself: bank, fees",
     "R1/amount/too-many": "the account would hold more than the ledger can count",
     "R21/operator/not-yours": "only the operator may ask this",
     "R35/exchange/not-yours": "only the exchange's own service may ask this",

@@ -251,7 +251,7 @@ class Kind:
     members: tuple[Member, ...]
 
 
-PRICE = Money(0, 10**12)  # a million credits; times the largest size it stays within 64 bits
+PRICE = Money(1, 10**12)  # a million credits; times the largest size it stays within 64 bits
 MOST_CPUS = 10_000  # of one order: what it matches must fit in one answer
 SIZE = Integer(1, MOST_CPUS)
 ID = Integer(1, NUMBER)

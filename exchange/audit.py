@@ -4,6 +4,7 @@ It trusts nobody: chain, hashes over raw requests, signatures (a false one leads
 events differ), events, digests, and that money sums to zero. The first disagreement ends it, by name.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
@@ -14,16 +15,19 @@ from events import subjects
 from events.commit import FIRST, Assembler, Commit, decode, encode
 from events.log import LogGapError, Stored, last_sequence, read
 from events.records import BadRecordError, Event
+from events.requests import KINDS
 from events.wire import RequestsHash, dumps
 from exchange.admission import admit
 from exchange.engine import Engine
+
+ANSWERED_S = 1.0  # what is older than this is answered in a live market
 
 
 class Log(Protocol):
     """The two streams, as an auditor reads them."""
 
-    async def ends(self) -> tuple[int, int]:
-        """The last sequences of INTAKE and JOURNAL; what comes later is not audited."""
+    async def ends(self) -> tuple[int, int, int]:
+        """Where the audit ends: the last request that must be answered, the ends of INTAKE and JOURNAL."""
 
     def requests(self, last: int) -> AsyncIterator[Stored]:
         """INTAKE from its beginning to `last`."""
@@ -38,10 +42,12 @@ class LogOnServer:
     def __init__(self, nc: Nats) -> None:
         self._nc = nc
 
-    async def ends(self) -> tuple[int, int]:
-        """See Log. JOURNAL first, so that every commit's requests are there."""
+    async def ends(self) -> tuple[int, int, int]:
+        """See Log. A live exchange gets a moment to answer; every commit's requests are there."""
+        due = await last_sequence(self._nc, subjects.INTAKE)
+        await asyncio.sleep(ANSWERED_S)
         journal = await last_sequence(self._nc, subjects.JOURNAL)
-        return await last_sequence(self._nc, subjects.INTAKE), journal
+        return due, await last_sequence(self._nc, subjects.INTAKE), journal
 
     def requests(self, last: int) -> AsyncIterator[Stored]:
         """See Log."""
@@ -66,7 +72,7 @@ class Disagreement(Exception):  # noqa: N818 - what an auditor calls it
 
 @dataclass(slots=True)
 class AuditResult:
-    """What was audited. `unanswered`: requests behind the last commit that would lead to events."""
+    """What was audited. `unanswered`: traders' and operators' requests that no commit answers."""
 
     ok: bool = False
     requests: int = 0
@@ -86,12 +92,12 @@ async def audit(log: Log, progress: Progress = lambda done, whole: None) -> Audi
     """
     result = AuditResult()
     try:
-        intake_end, journal_end = await log.ends()
+        due, intake_end, journal_end = await log.ends()
         auditor = _Auditor(log.requests(intake_end), intake_end, result)
         async for stored in log.journal(journal_end):
             await auditor.take(stored)
             progress(stored.sequence, journal_end)
-        await auditor.finish()
+        await auditor.finish(due)
         result.ok = True
     except Disagreement as found:
         result.first_disagreement = asdict(found)
@@ -188,11 +194,24 @@ class _Auditor:
             )
         self._result.digest = digest
 
-    async def finish(self) -> None:
-        """What is behind the last commit: the exchange has still to answer it."""
+    async def finish(self, due: int) -> None:
+        """What is behind the last commit must have changed nothing, or be the exchange's own, or be newer
+        than `due`. Raises Disagreement.
+        """
+        first = 0
         async for stored in self._requests:
             self._result.requests += 1
-            self._result.unanswered += bool(self._engine.decide(admit(stored)))
+            request = admit(stored)
+            owed = KINDS[request.kind].role != "exchange" if request.kind in KINDS else True
+            if self._engine.decide(request) and owed and stored.sequence <= due:
+                self._result.unanswered += 1
+                first = first or stored.sequence
+        if first:
+            what = (
+                f"this request is not answered, nor are {self._result.unanswered - 1} behind it: the "
+                "journal's end is missing, or the exchange stopped before it; start the market, and audit again"
+            )
+            raise Disagreement(subjects.INTAKE, first, what)
 
 
 def _difference(said: list[Event], computed: list[Event]) -> str:

@@ -33,7 +33,7 @@ class Account:
 
 @dataclass(slots=True)
 class Machine:
-    """What asks offer. `ready`: stated, heard, not lost. `offered`: CPUs of its standing asks (R6)."""
+    """What asks offer. `ready`: stated, heard, not lost. `offered`: CPUs of its asks (R6)."""
 
     account: str
     name: str
@@ -67,6 +67,7 @@ class Order:
     machine: str = ""
     screen: Screen = field(default_factory=Screen)
     running: int = 0
+    claimed: int = 0  # what an ask takes of its machine: its size, or what runs beyond it (R6)
 
     @property
     def open(self) -> int:

@@ -118,7 +118,7 @@ def _check_arrival(d: Decision, order: Order, price: int, size: int) -> None:
             raise Refusal("R11/price/unfunded")
     else:
         machine = d.state.machines[order.account, order.machine]
-        if machine.offered + size - order.size > machine.cpus:
+        if machine.offered - order.claimed + max(size, order.running) > machine.cpus:
             raise Refusal("R6/size/too-many")
 
 
@@ -146,6 +146,8 @@ def leave(d: Decision, request: Request) -> Outcome:
     if key not in d.state.machines:
         raise Refusal("R6/machine/unknown")
     _lose_machine(d, key, "left")
+    if _is_well(d):
+        _unfreeze(d, "those who were missing have left, or are heard again")
     return Outcome()
 
 
@@ -163,9 +165,10 @@ def lost(d: Decision, request: Request) -> None:
         return
     parties = [(account, party) for account, party in request.body["parties"]]
     silent = [key for key in dict.fromkeys(parties) if key in state.machines and state.machines[key].ready]
-    if len(silent) > 1 and len(silent) * ILL_SHARE >= state.ready:
-        reason = f"{len(silent)} of {state.ready} machines fell silent together"
-        d.emit(r.Frozen(reason, [list(key) for key in silent]))
+    working = [key for key in silent if state.on_machine[key]]
+    if len({seller for seller, _ in working}) > 1 and len(working) * ILL_SHARE >= state.at_work():
+        reason = f"{len(working)} of {state.at_work()} machines at work fell silent together"
+        d.emit(r.Frozen(reason, [list(key) for key in working]))
         return
     for account, party in dict.fromkeys(parties):
         if party == CLIENT and account in state.accounts and state.accounts[account].present:
@@ -193,7 +196,7 @@ def back(d: Decision, request: Request) -> None:
 
 def _is_well(d: Decision) -> bool:
     """Whether a market that froze itself is missing fewer than a third of its machines."""
-    return d.state.self_frozen and len(d.state.ill) * ILL_SHARE < d.state.ready
+    return d.state.self_frozen and (not d.state.ill or len(d.state.ill) * ILL_SHARE < d.state.at_work())
 
 
 def _unfreeze(d: Decision, reason: str) -> None:
@@ -270,7 +273,7 @@ def account(d: Decision, request: Request) -> Outcome:
     body = request.body
     if body["account"] in d.state.accounts or body["account"] == d.terms.exchange:
         raise Refusal("R2/account/exists")
-    if body["name"] in d.state.names:
+    if body["name"] in d.state.names or body["name"] in (r.BANK, r.FEES):
         raise Refusal("R2/name/exists")
     d.emit(r.AccountOpened(body["account"], body["name"]))
     return Outcome()

@@ -23,6 +23,7 @@ def match(d: Decision, arriving: int = -1, due: Due | None = None) -> list[list[
     opened: list[list[int]] = []
     if state.frozen:
         return opened
+    state.tell_reputations()
     slot = state.orders[arriving].slot if arriving in state.orders else -1
     for (bid, ask), contracts in (due or {}).items():
         book.add_partner(state.orders[bid].slot, state.orders[ask].slot, len(contracts))
@@ -104,11 +105,15 @@ def _settle_instant(d: Decision, instant: int) -> None:
 
 
 def break_contract(d: Decision, contract: Contract, reason: str, erratic: bool = True) -> None:
-    """End a contract within its hour: the hold goes back, an erratic vote weighs it (R16)."""
+    """End a contract within its hour: the hold goes back, an erratic vote weighs it (R16).
+
+    Under an alone-allowed list it weighs nothing (R26).
+    """
     number, buyer, seller = contract.number, contract.buyer, contract.seller
+    weight = 0 if d.state.orders[contract.bid].screen.only else contract.price
     d.emit(r.HoldReturned(number, contract.hour, buyer, seller, contract.price, reason))
     if erratic:
-        vote(d, number, contract.hour, buyer, seller, False, contract.price)
+        vote(d, number, contract.hour, buyer, seller, False, weight)
     d.emit(r.ContractEnded(number, buyer, seller, reason))
 
 

@@ -7,9 +7,11 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
 import time
+from collections import deque
 from pathlib import Path
 
 import uvloop
@@ -44,6 +46,10 @@ TICK_S = 4.0  # the longest pause between ticks; one tick moves at most 5 s
 FEED_LAG_S = 2.0  # a feed this far behind stops market time
 PULSE_S = 0.5
 STALL_S = 0.5  # the loop that listens to heartbeats runs every 0.1 s
+ECHO_S = 3 * PULSE_S  # who does not hear his own pulse is deaf
+EPOCH_AGAIN_S = 5.0
+MOST_UNTOLD = 10_000
+END_S = 5.0  # for what is left to do after a part has failed or a signal came
 GROUP = 256  # requests in one commit at most
 log = logging.getLogger("exchange")
 
@@ -61,7 +67,9 @@ class Service:
         self._ticked = 0.0  # when the last tick was sent
         self._at_tick_us = 0  # market time as of the last tick that was decided
         self._feed = 0  # the last commit that the feed has told
-        self._committed = 0.0  # when the last commit was appended
+        self._untold: deque[tuple[int, float]] = deque()  # commits that the feed has not told, since when
+        self._echo = 0.0  # when our own pulse was last heard
+        self._epoch_asked = 0.0
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
@@ -70,10 +78,10 @@ class Service:
         await self._recover()
         await self._nc.subscribe("presence.*.*", cb=self._on_presence)
         await self._nc.subscribe(subjects.PULSE_FEED, cb=self._on_feed)
+        await self._nc.subscribe(subjects.PULSE_EXCHANGE, cb=self._on_echo)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._write())
-            tasks.create_task(self._keep_time())
-            tasks.create_task(self._pulse())
+            for part in (self._write(), self._keep_time(), self._pulse()):
+                tasks.create_task(part).add_done_callback(lambda task: end_soon())
 
     # -- recovery
 
@@ -114,12 +122,20 @@ class Service:
         reader = Reader(self._nc, subjects.INTAKE, self._batcher.last + 1)
         caught_up = await last_sequence(self._nc, subjects.INTAKE)
         while True:
-            if self._epoch == 0 and reader.next > caught_up and self._engine.state.terms is not None:
-                self._epoch = self._engine.state.epoch + 1
-                await self._ask("epoch", epoch=self._epoch)
+            if reader.next > caught_up and self._engine.state.terms is not None:
+                await self._open_epoch()
             batch = await reader.next_batch(timeout=0.2)
             for start in range(0, len(batch), GROUP):
                 await self._commit(batch[start : start + GROUP])
+
+    async def _open_epoch(self) -> None:
+        """Ask for our epoch, again where the server may have lost it."""
+        now = time.monotonic()
+        if self._epoch == 0:
+            self._epoch = self._engine.state.epoch + 1
+        if self._engine.state.epoch < self._epoch and now - self._epoch_asked > EPOCH_AGAIN_S:
+            self._epoch_asked = now
+            await self._ask("epoch", epoch=self._epoch)
 
     async def _commit(self, batch: list[Stored]) -> None:
         done = self._batcher.decide(batch)
@@ -130,7 +146,8 @@ class Service:
         faults.point("exchange.before-append")
         self._journal = await append_commit(self._nc, body, self._journal)
         faults.point("exchange.after-append")
-        self._committed = time.monotonic()
+        if len(self._untold) < MOST_UNTOLD:
+            self._untold.append((commit.number, time.monotonic()))
         for _, event in commit.events:
             if isinstance(event, PartyLost):
                 self._presence.forget((event.account, event.party))
@@ -145,8 +162,8 @@ class Service:
         while True:
             self._wake.clear()
             now = time.monotonic()
-            if now - before > STALL_S:
-                self._presence.pause(now)  # it was we who did not listen
+            if now - before > STALL_S or now - self._echo > ECHO_S:
+                self._presence.pause(now)  # it is we who do not hear
             before, pause = now, 0.1
             if self._is_serving():
                 if self._engine.state.frozen or not self._feed_keeps_up(now):
@@ -164,7 +181,7 @@ class Service:
         return self._epoch > 0 and self._engine.state.epoch == self._epoch and self._nc.is_connected
 
     def _feed_keeps_up(self, now: float) -> bool:
-        return self._feed >= self._batcher.number or now - self._committed < FEED_LAG_S
+        return not self._untold or now - self._untold[0][1] < FEED_LAG_S
 
     async def _tick_if_due(self, now: float) -> float:
         """Send a tick if its time has come; returns how long to wait at most, in seconds."""
@@ -200,6 +217,11 @@ class Service:
     async def _on_feed(self, message: Msg) -> None:
         with contextlib.suppress(ValueError, KeyError, TypeError):
             self._feed = int(loads(message.data)["commit"])
+            while self._untold and self._untold[0][0] <= self._feed:
+                self._untold.popleft()
+
+    async def _on_echo(self, message: Msg) -> None:
+        self._echo = time.monotonic()
 
     async def _pulse(self) -> None:
         """Say that the exchange lives."""
@@ -220,12 +242,22 @@ class Service:
             await asyncio.sleep(PULSE_S)
 
 
+def end_soon() -> None:
+    """Whatever hangs, this process ends: a writer that does nothing is worse than none."""
+    asyncio.get_running_loop().call_later(END_S, os._exit, 1)
+
+
 async def serve(server: str, key: Key) -> None:
     """Run the service until SIGTERM or SIGINT. Raises what ends it otherwise."""
     nc = await connect(server, key, name="exchange", patience=15)
     task = asyncio.create_task(Service(nc, key).run())
+
+    def stop() -> None:
+        end_soon()
+        task.cancel()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        asyncio.get_running_loop().add_signal_handler(number, stop)
     try:
         await task
     except asyncio.CancelledError:

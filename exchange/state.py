@@ -56,6 +56,7 @@ class State:
         self.by_slot: dict[int, int] = {}
         self._free_slots: list[int] = []
         self._index: dict[str, int] = {}
+        self._stale: set[str] = set()  # accounts of whose new reputation the book does not know yet
         self.digest = Digest(self._entry)
         self._fold: dict[str, Callable[[Any], None]] = {
             kind: getattr(self, f"_on_{kind}") for kind in r.EVENTS
@@ -132,9 +133,26 @@ class State:
         )
         self.digest.touch(("machine", machine.account, machine.name))
 
+    def tell_reputations(self) -> None:
+        """Tell the book what votes have changed; before it matches. O(machines of those voted about)."""
+        for account in self._stale:
+            for machine in self.machines_of.get(account, ()):
+                self._tell_machine(machine)
+        self._stale.clear()
+
     def _tell_order(self, order: Order) -> None:
         self.book.set_open(order.slot, order.open)
         self.digest.touch(("order", order.number))
+        self._claim(order)
+
+    def _claim(self, order: Order) -> None:
+        """An ask takes CPUs of its machine until its last contract has ended, closed or not (R6)."""
+        claimed = max(order.size, order.running)
+        if not order.is_bid and claimed != order.claimed:
+            machine = self.machines[order.account, order.machine]
+            machine.offered += claimed - order.claimed
+            order.claimed = claimed
+            self.digest.touch(("machine", machine.account, machine.name))
 
     def _new_slot(self, number: int) -> int:
         slot = self._free_slots.pop() if self._free_slots else len(self.by_slot)
@@ -235,8 +253,7 @@ class State:
             self._tell_account(account)
         else:
             self._set_ready(self.machines[event.account, event.party], True)
-            self.ill = [pair for pair in self.ill if pair != [event.account, event.party]]
-            self._touch_market()
+            self._not_missing(event.account, event.party)
 
     def _on_party_lost(self, event: r.PartyLost) -> None:
         if event.party == CLIENT:
@@ -245,6 +262,17 @@ class State:
             self._tell_account(account)
         else:
             self._set_ready(self.machines[event.account, event.party], False)
+            self._not_missing(event.account, event.party)
+
+    def _not_missing(self, account: str, party: str) -> None:
+        """A machine is no longer one for want of which the market froze itself."""
+        if [account, party] in self.ill:
+            self.ill = [pair for pair in self.ill if pair != [account, party]]
+            self._touch_market()
+
+    def at_work(self) -> int:
+        """How many machines have contracts. O(machines)."""
+        return sum(bool(contracts) for contracts in self.on_machine.values())
 
     def _set_ready(self, machine: Machine, ready: bool) -> None:
         self.ready += ready - machine.ready
@@ -267,8 +295,7 @@ class State:
         about.reputation = event.reputation
         self.digest.touch(("votes", event.about, event.account))
         self.digest.touch(("account", event.about))
-        for machine in self.machines_of.get(event.about, ()):
-            self._tell_machine(machine)
+        self._stale.add(event.about)
         hour = self.hours.get((event.contract, event.hour))
         if hour is not None:
             hour.voters.append(event.account)
@@ -302,15 +329,10 @@ class State:
         )  # fmt: skip
         self._arrive(order)
         machine = self.machines[event.account, event.machine]
-        machine.offered += event.size
-        self.digest.touch(("machine", machine.account, machine.name))
+        self._claim(order)
         self.book.add_ask(order.slot, machine.index, order.price, order.size, order.place)
 
     def _resize(self, order: Order, size: int) -> None:
-        if not order.is_bid:
-            machine = self.machines[order.account, order.machine]
-            machine.offered += size - order.size
-            self.digest.touch(("machine", machine.account, machine.name))
         order.size = size
         self._tell_order(order)
 
@@ -373,7 +395,6 @@ class State:
         assert not contract.settled and contract.hour == event.hour and contract.price == event.amount, event
         contract.settled = True
         self.dues.remove((contract.until_us, HOUR, contract.number))
-        self.dues.discard((contract.confirm_by_us, CONFIRM, contract.number))
         self._move(event)
         self.digest.touch(("contract", contract.number))
         for number in (contract.bid, contract.ask):
@@ -397,6 +418,7 @@ class State:
     def _on_contract_ended(self, event: r.ContractEnded) -> None:
         contract = self.contracts.pop(event.contract)
         assert contract.settled, event
+        self.dues.discard((contract.confirm_by_us, CONFIRM, contract.number))
         self.on_machine[contract.seller, contract.machine].discard(contract.number)
         self.digest.touch(("contract", contract.number))
         for number in (contract.bid, contract.ask):

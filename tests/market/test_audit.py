@@ -20,11 +20,12 @@ class LogInMemory:
 
     def __init__(self, requests: list[Stored], commits: list[bytes]) -> None:
         self.intake = requests
+        self.due = requests[-1].sequence
         messages = [part for body in commits for part in parts(body, 2000)]
         self.messages = [Stored(n, 0, COMMIT, data) for n, data in enumerate(messages, 1)]
 
-    async def ends(self) -> tuple[int, int]:
-        return self.intake[-1].sequence, len(self.messages)
+    async def ends(self) -> tuple[int, int, int]:
+        return self.due, self.intake[-1].sequence, len(self.messages)
 
     async def requests(self, last: int) -> AsyncIterator[Stored]:
         for stored in self.intake:
@@ -78,9 +79,29 @@ def test_an_honest_log_agrees(history: History, bodies: list[bytes]) -> None:
     assert result.digest == history.state.digest.take()
 
 
-def test_requests_not_answered_yet_are_counted(history: History, bodies: list[bytes]) -> None:
-    result = run(history.requests, bodies[:-1])
-    assert result.ok and result.unanswered > 0
+def test_a_journal_without_its_end_is_named(history: History, bodies: list[bytes]) -> None:
+    for kept in (bodies[:-1], bodies[: len(bodies) // 2], []):
+        result = run(history.requests, kept)
+        assert not result.ok and result.unanswered > 0 and result.first_disagreement is not None
+        assert result.first_disagreement["stream"] == "INTAKE"
+        assert "not answered" in result.first_disagreement["what"]
+
+
+def test_requests_in_flight_owe_no_answer_yet(history: History, bodies: list[bytes]) -> None:
+    log = LogInMemory(history.requests, bodies[:-1])
+    log.due = decode(bodies[-2]).last
+    result = asyncio.run(audit(log))
+    assert result.ok and result.unanswered == 0
+
+
+@pytest.mark.parametrize("swap", [('"commit":', '"commit":true,"x":'), ('"first":', '"first":0.0,"y":'),
+                                  ('"events":[[', '"events":[[],['), ('"rules":1', '"rules":1.0'),
+                                  ('"last":', '"last":null,"z":')])  # fmt: skip
+def test_an_ill_formed_commit_is_named(history: History, bodies: list[bytes], swap: tuple[str, str]) -> None:
+    body = bodies[4].replace(swap[0].encode(), swap[1].encode(), 1)
+    assert body != bodies[4]
+    result = run(history.requests, [*bodies[:4], body, *bodies[5:]])
+    assert not result.ok and result.commits == 4
 
 
 @pytest.mark.parametrize("rechain", [False, True])

@@ -141,6 +141,20 @@ def test_R6_asks_of_a_machine_offer_no_more_than_it_has() -> None:
     )
 
 
+def test_R6_a_cpu_that_runs_is_not_sold_again() -> None:
+    play = market(cpus=1)
+    play.order("buyer", "bid", P, 5)
+    assert play.code("seller", "amend", order=1, size=0) == ""
+    assert len(play.running()) == 1
+    assert play.code("seller", "ask", price=P, size=1, machine="m1") == "R6/size/too-many"
+    stated = {"machine": "m1", "numbers": {}, "flags": []}
+    play.wait(HOUR_US)
+    assert play.running() == []
+    assert play.code("seller", "machine", cpus=1, **stated) == ""
+    play.order("seller", "ask", P, 1, machine="m1")
+    assert len(play.running()) == 1
+
+
 def test_R7_who_rests_sets_the_price_and_otherwise_the_ask() -> None:
     play = market(price=P)
     play.order("buyer", "bid", P + 7, 1)
@@ -344,6 +358,17 @@ def test_R16_a_start_that_is_not_confirmed_breaks_the_contract() -> None:
     assert (returned.contract, returned.reason) == (2, "not started")
 
 
+def test_R16_a_renewal_does_not_forget_that_the_start_is_not_confirmed() -> None:
+    play = market(cpus=1)
+    play.order("buyer", "bid", P, 1)
+    play.wait(HOUR_US - LOST_US // 2)
+    play.ask("buyer", "sent", contract=1)
+    events = play.wait(LOST_US)
+    assert len(of(r.HourCharged, events)) == len(of(r.ContractRenewed, events)) == 1
+    (returned,) = of(r.HoldReturned, events)
+    assert (returned.hour, returned.reason) == (2, "not started")
+
+
 def test_R16_a_seller_who_leaves() -> None:
     play = market()
     play.order("buyer", "bid", P, 2)
@@ -396,10 +421,40 @@ def test_R19_when_a_third_fall_silent_together_the_market_freezes_itself() -> No
     assert [play.names[event.account] for event in of(r.PartyLost, events)] == ["b"]
     assert len(play.running()) == 5
     play.back("b", "m")
+    assert len(play.running()) == 6
     play.lost(("a", "m"), ("b", "m"))
     events = play.ask("operator", "unfreeze", reason="they are gone")
     assert len(of(r.PartyLost, events)) == 2 and len(play.running()) == 4
     assert of(r.Frozen, play.lost(("c", "m"))) == [], "one alone is its own fault"
+
+
+def test_R19_one_seller_alone_and_idle_machines_freeze_nobody() -> None:
+    play = market(cpus=2)
+    play.order("buyer", "bid", P, 2)
+    for name in ("x", "y", "z"):
+        play.machine("crowd", name)
+        play.machine(f"idle-{name}", "m")
+    assert of(r.Frozen, play.lost(("crowd", "x"), ("crowd", "y"), ("idle-x", "m"), ("idle-y", "m"))) == []
+    play.order("crowd", "ask", P, 2, machine="z")
+    play.order("buyer", "bid", P, 2)
+    play.back("crowd", "y")
+    play.order("crowd", "ask", P, 2, machine="y")
+    play.order("buyer", "bid", P, 2)
+    assert len(play.running()) == 6
+    assert of(r.Frozen, play.lost(("crowd", "z"), ("crowd", "y"))) == [], "both are one seller's"
+
+
+def test_R19_a_missing_machine_that_leaves_is_missed_no_more() -> None:
+    play = Play()
+    play.account("buyer", 10)
+    for name in "ab":
+        play.machine(name, "m", 1)
+        play.order(name, "ask", P, 1, machine="m")
+    play.order("buyer", "bid", P, 2)
+    assert len(of(r.Frozen, play.lost(("a", "m"), ("b", "m")))) == 1
+    play.ask("a", "leave", machine="m")
+    assert play.state.frozen
+    assert len(of(r.Unfrozen, play.ask("b", "leave", machine="m"))) == 1
 
 
 def test_R20_an_outage_is_frozen_time_and_an_old_writer_is_ignored() -> None:

@@ -1,0 +1,41 @@
+"""A NATS connection that no message can break.
+
+The library stops reading, for good, when a subject is not UTF-8, when a header block is empty, or when a
+subject holds white space that the server does not take for a separator. Anybody who may publish could so
+make anybody deaf. Here such bytes are read as they are, or replaced.
+"""
+
+import re
+from typing import Any
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.protocol import parser
+
+# The server separates by these four alone; the library's own patterns take any white space.
+_NAME = rb"([^ \t\r\n]+)[ \t]+"
+parser.MSG_RE = re.compile(rb"\AMSG[ \t]+" + _NAME + _NAME + rb"(([^ \t\r\n]+)[ \t]+)?(\d+)\r\n")
+parser.HMSG_RE = re.compile(rb"\AHMSG[ \t]+" + _NAME + _NAME + rb"(([^ \t\r\n]+)[ \t]+)?(\d+)[ \t]+(\d+)\r\n")
+
+
+class Connection(Client):
+    """The library's client, with what strangers send read without an error."""
+
+    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+        """Headers, or None where they are not in order: we act on the server's own headers only."""
+        try:
+            return await super()._process_headers(headers)
+        except (IndexError, ValueError):
+            return None
+
+    def _build_message(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+    ) -> Msg:
+        """A message; what is not UTF-8 in its subjects is replaced."""
+        words: dict[str, Any] = {"headers": headers, "_client": self, "_sid": sid}
+        return Msg(
+            subject=subject.decode("utf-8", "replace"),
+            reply=reply.decode("utf-8", "replace"),
+            data=data,
+            **words,
+        )
