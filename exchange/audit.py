@@ -209,7 +209,7 @@ class _Auditor:
         if first:
             what = (
                 f"this request is not answered, nor are {self._result.unanswered - 1} behind it: the "
-                "journal's end is missing, or the exchange stopped before it; start the market, and audit again"
+                "journal's end is missing, or the exchange stopped before it: start it, and audit again"
             )
             raise Disagreement(subjects.INTAKE, first, what)
 
