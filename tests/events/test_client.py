@@ -18,8 +18,8 @@ KEY = Key.make().public
         (
             "bid",
             {"price": 10**12 + 1, "size": 1},
-            "price: must be a whole number from 0 to 1000000000000 micro-credits, "
-            "that is 0.000000 to 1000000.000000 credits",
+            "price: must be a whole number from 1 to 1000000000000 micro-credits, "
+            "that is 0.000001 to 1000000.000000 credits",
         ),
         (
             "account",
