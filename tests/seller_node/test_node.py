@@ -24,6 +24,7 @@ from links.link import Link
 from seccomp import probe, runtimes
 from seller_node.node import Node, end_tasks
 from seller_node.profile import offer
+from tests.seccomp.processes import alive
 from tests.seller_node.programs import program
 from tests.seller_node.stage import give, jailed, outcome, start, started, until
 
@@ -241,7 +242,7 @@ def test_a_node_that_was_killed_takes_its_contracts_up_again(market: Market, tmp
         assert len(programs) == 1
         process.kill()
         await process.wait()
-        await until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in programs))
+        await until(lambda: not any(alive(pid) for pid in programs))
         process, lines = await on.run_node("--cpus", "1")
         await on.said(lines, "taking up 1 contract;")
         assert await link.receive() is None
