@@ -6,7 +6,7 @@ STAMP := build/.installed
 SOURCES := pyproject.toml setup.py seccomp/_jail.c exchange/_book.pyx $(wildcard exchange/*.pxd seccomp/*.h)
 
 .DEFAULT_GOAL := help
-.PHONY: help check setup demo test lint strict soak bench goals clean
+.PHONY: help check setup demo test lint strict bench goals clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
