@@ -1,38 +1,103 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """The compiled book: `exchange.book.Book` says what each call does, `exchange.book_twin` what it answers.
 
-C structures in growing arrays, no Python object per order. Live orders of a side stand in a treap threaded
-with a list, so that matching walks them in order; so do the touched ones among them. Busy and sleeping orders
-stand in neither and keep only their entry. Walking costs nothing for them, O(log live) for coming and going.
+Everything is C in `exchange/_*.pxd`, from the bottom up: `_heap` and `_levels`, `_screens` (which machines pass
+which screens), `_orders` (who is live), `_search` (the best that passes), `_match` (the one way to match) and
+`_rules` (requests). Here Python's values become C's, and back. No Python object per order; arrays grow by
+doubling, and nothing is allocated while they are large enough.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint64_t
-from libc.stdlib cimport calloc, free as release_memory
-from libc.string cimport memcmp, memcpy, memset
+cimport cython
+from cpython.buffer cimport PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdlib cimport free as release_memory, malloc
+from libc.string cimport memcpy, memset
 
-from exchange._tree cimport ASK, BID, LIVE, TOUCHED, Links, Order, Tree, insert, precedes, take_out
+from exchange._heap cimport Heap, zeroed
+from exchange._match cimport Pair, find, find_partners, settle_terms
+from exchange._orders cimport (
+    INDEX_MASK,
+    INT64_MAX,
+    INT64_MIN,
+    Account,
+    Bound,
+    Core,
+    Machine,
+    Order,
+    change_screen,
+    discard,
+    forget_partners,
+    forget_touched,
+    free_core,
+    move_order,
+    refresh,
+    resize,
+    set_bound,
+    slot_of_id,
+    store,
+    tell_account,
+    tell_machine,
+    tell_number,
+    tell_partner,
+    tell_ready,
+    was_there,
+)
+from exchange._rules cimport (
+    BAD_VALUE,
+    DO_AMEND,
+    DO_ACCOUNT,
+    DO_ASK,
+    DO_BID,
+    DO_CANCEL,
+    DUPLICATE,
+    FINISHED,
+    INT32_MAX,
+    INT32_MIN,
+    MATCH,
+    PRICE_MAX,
+    REFUSED,
+    UNKNOWN,
+    WRONG_SIDE,
+    Request,
+    Result,
+    Rows,
+    check_id,
+    do_request,
+    is_kept,
+    is_machine,
+    quote_ask,
+    quote_bid,
+)
+from exchange._screens cimport ASK, BID, BLOCK, Demand, Tags, drop_screen, new_screen, new_tag, release_screen
+from exchange._screens cimport read_row
+from exchange._search cimport Found, Seeker, begin_walk, next_order, patience_for
+from exchange._levels cimport Levels
+from exchange._orders cimport Step, open_of
+from exchange._search cimport add_children, add_step, take_step
+
 from exchange.book import (
     FLAGS_MAX,
     BadBookValue,
     DuplicateOrder,
+    FinishedOrder,
+    OrderRefused,
+    Quote,
+    Screen,
     UnknownOrder,
     check_screen,
     checked,
     checked_numbers,
 )
 from exchange.book_check import check_state
+from exchange.book_records import REQUEST_FIELDS, SAYS
 
 cdef extern from "Python.h":
     long long PyLong_AsLongLongAndOverflow(object value, int *overflow) except? -1
 
-cdef enum:
-    NUMBERS = 16
-    WORDS = 8  # of 64 flags
-
-cdef int64_t ID_MAX = (<int64_t>1 << 28) - 1
-cdef int64_t OPEN_MAX = 0x7FFFFFFF
-cdef int64_t PRICE_MAX = <int64_t>1 << 62
-cdef int64_t INT64_MAX = 0x7FFFFFFFFFFFFFFF
+cdef int64_t ID_MAX = INDEX_MASK
+cdef int64_t LEAST_WORDS = 1 << 19  # 4 MiB of what screens remember, or two words for each order
+cdef Py_ssize_t RESULT_SIZE = sizeof(Result)
+cdef bytes RESULT_FORMAT = b"T{<q:order:q:other:q:price:i:slots:i:request:B:what:B:code:H:pad:I:pad2:}"
 
 
 cdef int64_t whole(str field, object value, int64_t low, int64_t high) except? -1:
@@ -44,538 +109,593 @@ cdef int64_t whole(str field, object value, int64_t low, int64_t high) except? -
     return number
 
 
-cdef void *room(void *old, size_t *have, size_t wanted, size_t size) except NULL:
-    """`old`, or a larger zeroed copy of it with at least `wanted` entries (doubling)."""
-    cdef size_t more = have[0]
-    cdef void *new
-    if wanted <= more:
-        return old
-    while more < wanted:
-        more = 2 * more if more else 64
-    new = calloc(more, size)
-    if new == NULL:
-        raise MemoryError(f"no memory for {more} entries of {size} bytes in the book")
-    if old != NULL:
-        memcpy(new, old, have[0] * size)
-        release_memory(old)
-    have[0] = more
-    return new
-
-
-cdef bint among(int32_t account, const int32_t *accounts, int32_t count) noexcept nogil:
-    """Whether `account` is one of `count` sorted accounts."""
-    cdef int32_t low = 0, high = count, middle
-    while low < high:
-        middle = (low + high) // 2
-        if accounts[middle] < account:
-            low = middle + 1
-        else:
-            high = middle
-    return low < count and accounts[low] == account
-
-
-cdef void read_flags(uint64_t *words, object flags):
-    cdef bytes raw = flags.to_bytes(8 * WORDS, "little")
-    memcpy(words, <const char *>raw, 8 * WORDS)
-
-
 cdef int read_numbers(int32_t *into, str field, object numbers) except -1:
     """`exchange.book.checked_numbers` at the speed of C where all is well."""
     cdef int overflow = 0, i
     cdef int64_t number
-    if len(numbers) != NUMBERS:
+    if len(numbers) != 16:
         checked_numbers(field, numbers)
-    for i in range(NUMBERS):
+    for i in range(16):
         number = PyLong_AsLongLongAndOverflow(numbers[i], &overflow)
-        if overflow != 0 or number < -OPEN_MAX - 1 or number > OPEN_MAX:
+        if overflow != 0 or number < INT32_MIN or number > INT32_MAX:
             checked_numbers(field, numbers)
         into[i] = <int32_t>number
     return 0
 
 
+cdef int read_flags(int32_t *into, object flags) except -1:
+    cdef bytes raw = flags.to_bytes(64, "little")
+    memcpy(into, <const char *>raw, 64)
+    return 0
+
+
+cdef void *array(void *old, size_t have, size_t entries, size_t size) except NULL:
+    cdef void *more = zeroed(old, have, entries, size)
+    if more == NULL:
+        raise MemoryError(f"no memory for {entries} entries of {size} bytes in the book")
+    return more
+
+
+@cython.final
+cdef class Results:
+    """RESULT records of `exchange.book_records`, as a read-only buffer; `rows` has them as tuples."""
+
+    def __dealloc__(self):
+        release_memory(self.out.rows)
+
+    def __len__(self):
+        return self.out.size
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        if flags & PyBUF_WRITABLE:
+            raise BufferError("the results can't be written to")
+        self.shape = self.out.size
+        view.buf, view.obj, view.len = self.out.rows, self, self.out.size * RESULT_SIZE
+        view.readonly, view.itemsize, view.ndim = True, RESULT_SIZE, 1
+        view.format = <char *>RESULT_FORMAT if flags & PyBUF_FORMAT else NULL
+        view.shape, view.strides = &self.shape, &RESULT_SIZE
+        view.suboffsets = view.internal = NULL
+        self.exports += 1
+
+    def __releasebuffer__(self, Py_buffer *view):
+        self.exports -= 1
+
+    def rows(self):
+        """The records as tuples (order, other, price, slots, request, what, code)."""
+        cdef Result *row
+        cdef int64_t at
+        cdef list found = []
+        for at in range(self.out.size):
+            row = &self.out.rows[at]
+            found.append((row.order, row.other, row.price, row.slots, row.request, row.what, row.code))
+        return found
+
+
+@cython.final
 cdef class Book:
     """The compiled book; see `exchange.book.Book` for what each call does."""
 
     def __cinit__(self):
-        self.orders_top = self.demands_top = self.partners_top = 1
-        self.touched[BID].links = self.touched[ASK].links = TOUCHED
-        self.interned, self.screens, self.screens_free = {}, [None], []
-        self.orders = <Order *>room(NULL, &self.orders_room, 64, sizeof(Order))
-        self.demands = <Demand *>room(NULL, &self.demands_room, 64, sizeof(Demand))
-        self.partners = <Partner *>room(NULL, &self.partners_room, 64, sizeof(Partner))
+        self.interned, self.screens = {}, []
+        self.core.partners_top = 1
+        self.room_for_order(62)
+        self.room_for_account(63)
+        self.room_for_machine(63)
+        new_tag(&self.core.relation.sides[ASK])  # no kind
+        self.core.relation.sides[ASK].used[0] = 0
+        self.intern(Screen())
+        self.core.relation.demands[0].kept = 1
 
     def __dealloc__(self):
-        cdef int32_t i
-        if self.demands != NULL:
-            for i in range(self.demands_top):
-                release_memory(self.demands[i].accounts)
-        release_memory(self.orders)
-        release_memory(self.accounts)
-        release_memory(self.machines)
-        release_memory(self.demands)
-        release_memory(self.partners)
-        release_memory(self.slots)
+        release_memory(self.scratch.rows)
+        free_core(&self.core)
 
-    # ---- who may match
+    cdef int room_for_order(self, int64_t order) except -1:
+        cdef size_t have = self.core.orders_room, room = <size_t>(order & ID_MAX) + 2
+        if order < 0 or room <= have:
+            return 0
+        room = max(room, 2 * have)
+        self.core.orders = <Order *>array(self.core.orders, have, room, sizeof(Order))
+        self.core.bounds = <Bound *>array(self.core.bounds, have, room, sizeof(Bound))
+        self.core.in_tag = <int32_t *>array(self.core.in_tag, have, room, sizeof(int32_t))
+        self.core.in_touched = <int32_t *>array(self.core.in_touched, have, room, sizeof(int32_t))
+        self.core.in_renewals = <int32_t *>array(self.core.in_renewals, have, room, sizeof(int32_t))
+        self.core.in_expiry = <int32_t *>array(self.core.in_expiry, have, room, sizeof(int32_t))
+        self.core.orders_room = room
+        return 0
+
+    cdef int room_for_account(self, int64_t account) except -1:
+        cdef size_t have = self.core.accounts_room, room = <size_t>account + 1
+        if account < 0 or account > ID_MAX or room <= have:
+            return 0
+        room = max(room, 2 * have)
+        self.core.accounts = <Account *>array(self.core.accounts, have, room, sizeof(Account))
+        self.core.accounts_room = room
+        return 0
+
+    cdef int room_for_machine(self, int64_t machine) except -1:
+        cdef size_t have = self.core.machines_room, room = <size_t>machine + 1
+        if room <= have:
+            return 0
+        room = max(room, 2 * have)
+        self.core.machines = <Machine *>array(self.core.machines, have, room, sizeof(Machine))
+        self.core.machines_room = room
+        return 0
+
+    # ---- screens: equal ones are one
+
+    cdef int32_t intern(self, object screen) except -1:
+        """The tag of a screen, with one holder more."""
+        cdef Demand demand
+        cdef int32_t tag, i
+        cdef list accounts
+        known = self.interned.get(screen)
+        if known is None:
+            check_screen(screen)
+            screen = Screen(tuple(map(int, screen.minimums)), int(screen.flags), frozenset(screen.only),
+                            frozenset(screen.blocked))
+            memset(&demand, 0, sizeof(Demand))
+            read_numbers(demand.row, "screen.minimums", screen.minimums)
+            read_flags(&demand.row[16], screen.flags)
+            for i in range(32):
+                if demand.row[i] != (INT32_MIN if i < 16 else 0):
+                    demand.named |= <uint32_t>1 << i
+            accounts = sorted(screen.only) + sorted(screen.blocked)
+            if accounts:
+                demand.only, demand.blocked = len(screen.only), len(screen.blocked)
+                demand.accounts = <int32_t *>malloc(len(accounts) * sizeof(int32_t))
+                if demand.accounts == NULL:
+                    raise MemoryError("no memory for a screen's accounts")
+                for i in range(<int32_t>len(accounts)):
+                    demand.accounts[i] = accounts[i]
+            tag = new_screen(&self.core.relation, &demand)
+            if tag == <int32_t>len(self.screens):
+                self.screens.append(screen)
+            else:
+                self.screens[tag] = screen
+            self.interned[screen] = tag
+        else:
+            tag = known
+        self.core.relation.sides[BID].tags[tag].holders += 1
+        return tag
+
+    cdef int forget_idle(self) except -1:
+        """Forget the screens that nobody holds any more."""
+        cdef int32_t tag
+        while self.core.relation.idles:
+            self.core.relation.idles -= 1
+            tag = self.core.relation.idle[self.core.relation.idles]
+            self.core.relation.demands[tag].idle = False
+            if not self.core.relation.sides[BID].tags[tag].holders:
+                del self.interned[self.screens[tag]]
+                self.screens[tag] = None
+                drop_screen(&self.core.relation, tag)
+        return 0
+
+    def keep_screen(self, screen):
+        cdef int32_t tag = self.intern(screen)
+        self.core.relation.demands[tag].kept += 1
+        return tag
+
+    def drop_screen(self, handle):
+        cdef int64_t tag = whole("handle", handle, INT64_MIN, INT64_MAX)
+        if tag < INT32_MIN or tag > INT32_MAX or not is_kept(&self.core, <int32_t>tag) or (
+                tag == 0 and self.core.relation.demands[0].kept == 1):
+            raise BadBookValue(f"handle is {handle}: no screen is kept under it")
+        self.core.relation.demands[tag].kept -= 1
+        release_screen(&self.core.relation, <int32_t>tag)
+        self.forget_idle()
+
+    # ---- told: who may match
 
     def set_account(self, account, present, free):
         cdef int64_t index = whole("account", account, 0, ID_MAX)
-        cdef int64_t money = whole("free", free, -INT64_MAX - 1, INT64_MAX), old
-        cdef bint here = present, was
-        self.accounts = <Account *>room(self.accounts, &self.accounts_room, index + 1, sizeof(Account))
-        cdef Account *entry = &self.accounts[index]
-        old, was = entry.free, entry.present
-        entry.known, entry.present, entry.free = True, here, money
-        if here != was or (here and max(old, money) >= entry.lowest and min(old, money) < entry.highest):
-            self.wake(entry)
-
-    cdef void wake(self, Account *entry) noexcept nogil:
-        """Put all bids of an account where they belong, and make the bounds of their prices exact."""
-        cdef int32_t bid = entry.orders
-        entry.lowest, entry.highest = INT64_MAX, 0
-        while bid:
-            entry.lowest = min(entry.lowest, self.orders[bid].price)
-            entry.highest = max(entry.highest, self.orders[bid].price)
-            self.refresh(bid, False)
-            bid = self.orders[bid].owner_after
+        cdef int64_t money = whole("free", free, INT64_MIN, INT64_MAX)
+        cdef bint here = present
+        self.room_for_account(index)
+        tell_account(&self.core, <int32_t>index, here, money)
 
     def set_machine(self, machine, account, numbers, flags, ready):
         cdef int64_t index = whole("machine", machine, 0, ID_MAX)
-        cdef Machine new
-        cdef Machine *entry
-        cdef int32_t ask
-        memset(&new, 0, sizeof(Machine))
-        new.account = <int32_t>whole("account", account, 0, ID_MAX)
-        read_numbers(new.numbers, "numbers", numbers)
-        read_flags(new.flags, checked("flags", flags, 0, FLAGS_MAX))
-        new.known, new.ready = True, bool(ready)
-        self.machines = <Machine *>room(self.machines, &self.machines_room, index + 1, sizeof(Machine))
-        entry = &self.machines[index]
-        cdef bint changed = (
-            entry.account != new.account
-            or memcmp(entry.numbers, new.numbers, sizeof(new.numbers)) != 0
-            or memcmp(entry.flags, new.flags, sizeof(new.flags)) != 0
-        )
-        ask = new.orders = entry.orders
-        entry[0] = new
-        while ask:
-            self.refresh(ask, changed)
-            ask = self.orders[ask].owner_after
+        cdef int64_t seller = whole("account", account, 0, ID_MAX)
+        cdef int32_t row[32]
+        cdef bint is_ready
+        read_numbers(row, "numbers", numbers)
+        read_flags(&row[16], checked("flags", flags, 0, FLAGS_MAX))
+        is_ready = ready
+        self.room_for_machine(index)
+        tell_machine(&self.core, <int32_t>index, <int32_t>seller, row, is_ready)
 
-    cdef bint may_match(self, const Order *order) noexcept nogil:
-        """Whether an order is live (R6, R11)."""
-        if order.open == 0:
-            return False
-        if order.side == ASK:
-            return self.machines[order.owner].ready
-        return self.accounts[order.owner].present and self.accounts[order.owner].free >= order.price
+    def set_ready(self, machine, ready):
+        tell_ready(&self.core, self.known_machine(machine), ready)
 
-    cdef void refresh(self, int32_t slot, bint touch) noexcept nogil:
-        """Put an order where it belongs; one that wakes up is touched."""
-        cdef Order *order = &self.orders[slot]
-        if not self.may_match(order):
-            self.sleep(slot)
-        elif touch or not order.live:
-            if not order.live:
-                order.live = True
-                insert(self.orders, &self.live[order.side], slot)
-            if not order.touched:
-                order.touched = True
-                insert(self.orders, &self.touched[order.side], slot)
-            self.cursor = self.live[BID].first
+    def set_number(self, machine, attribute, value):
+        cdef int32_t index = self.known_machine(machine)
+        cdef int64_t column = whole("attribute", attribute, 0, 15)
+        tell_number(&self.core, index, <int>column, <int32_t>whole("value", value, INT32_MIN, INT32_MAX))
 
-    cdef void sleep(self, int32_t slot) noexcept nogil:
-        cdef Order *order = &self.orders[slot]
-        if order.live:
-            if self.cursor == slot:
-                self.cursor = order.links[LIVE].after
-            order.live = False
-            take_out(self.orders, &self.live[order.side], slot)
-        self.untouch(slot)
+    cdef int32_t known_machine(self, object machine) except -1:
+        cdef int64_t index = whole("machine", machine, 0, ID_MAX)
+        if not is_machine(&self.core, <int32_t>index):
+            raise BadBookValue(f"machine {machine} was never set: call set_machine first")
+        return <int32_t>index
 
-    cdef void untouch(self, int32_t slot) noexcept nogil:
-        if self.orders[slot].touched:
-            self.orders[slot].touched = False
-            take_out(self.orders, &self.touched[self.orders[slot].side], slot)
-
-    # ---- orders
-
-    def add_bid(self, order, account, price, open, place, screen):
-        cdef Order new = self.read_order(order, BID, "account", account, price, open, place)
-        if new.owner >= <int64_t>self.accounts_room or not self.accounts[new.owner].known:
+    cdef int32_t known_account(self, object account, int64_t least) except? -1:
+        cdef int64_t index = whole("account", account, least, ID_MAX)
+        if index >= 0 and (
+                <size_t>index >= self.core.accounts_room or not self.core.accounts[index].known):
             raise BadBookValue(f"account {account} was never set: call set_account first")
-        new.screen = self.intern(screen)
-        cdef Account *entry = &self.accounts[new.owner]
-        entry.lowest = min(entry.lowest, new.price) if entry.orders else new.price
-        entry.highest = max(entry.highest, new.price) if entry.orders else new.price
-        self.store(&new)
+        return <int32_t>index
+
+    # ---- told: orders
+
+    cdef int64_t new_id(self, object order) except -1:
+        cdef int64_t id = whole("order", order, 0, INT64_MAX)
+        cdef int code
+        self.room_for_order(id)
+        code = check_id(&self.core, id)
+        if code:
+            raise DuplicateOrder(order) if code == DUPLICATE else FinishedOrder(order)
+        return id
+
+    def add_bid(self, order, account, price, open, place, screen, spend=INT64_MAX):
+        cdef int64_t id = self.new_id(order)
+        cdef int64_t owner = whole("account", account, 0, ID_MAX)
+        cdef int64_t limit = whole("price", price, 0, PRICE_MAX)
+        cdef int64_t size = whole("open", open, 0, INT32_MAX)
+        cdef int64_t when = whole("place", place, INT64_MIN, INT64_MAX)
+        self.known_account(account, 0)
+        if (<object>screen).__class__ is not Screen or screen not in self.interned:
+            check_screen(screen)
+        cdef int64_t most = whole("spend", spend, 0, INT64_MAX)
+        store(&self.core, id, BID, <int32_t>owner, self.intern(screen), limit, <int32_t>size, when, most, 0, False)
 
     def add_ask(self, order, machine, price, open, place):
-        cdef Order new = self.read_order(order, ASK, "machine", machine, price, open, place)
-        if new.owner >= <int64_t>self.machines_room or not self.machines[new.owner].known:
-            raise BadBookValue(f"machine {machine} was never set: call set_machine first")
-        self.store(&new)
-
-    cdef Order read_order(self, order, int side, str word, owner, price, open, place) except *:
-        """Check a new order and make room for it."""
-        cdef Order new
-        memset(&new, 0, sizeof(Order))
-        cdef int64_t id = whole("order", order, 0, ID_MAX)
-        if id < <int64_t>self.slots_room and self.slots[id]:
-            raise DuplicateOrder(order)
-        new.id, new.side = <int32_t>id, side
-        new.owner = <int32_t>whole(word, owner, 0, ID_MAX)
-        new.price = whole("price", price, 0, PRICE_MAX)
-        new.open = <int32_t>whole("open", open, 0, OPEN_MAX)
-        new.place = whole("place", place, -INT64_MAX - 1, INT64_MAX)
-        self.slots = <int32_t *>room(self.slots, &self.slots_room, id + 1, sizeof(int32_t))
-        if not self.orders_free:
-            self.orders = <Order *>room(self.orders, &self.orders_room, self.orders_top + 1, sizeof(Order))
-        return new
-
-    cdef void store(self, const Order *new) noexcept nogil:
-        """Give a checked order its slot and its place among its owner's orders and in the book."""
-        cdef int32_t slot = self.orders_free
-        cdef int32_t *head
-        if slot:
-            self.orders_free = self.orders[slot].owner_after
-        else:
-            slot = self.orders_top
-            self.orders_top += 1
-        self.orders[slot] = new[0]
-        self.slots[new.id] = slot
-        self.count += 1
-        head = self.owner_head(new)
-        self.orders[slot].owner_after = head[0]
-        if head[0]:
-            self.orders[head[0]].owner_before = slot
-        head[0] = slot
-        self.refresh(slot, False)
-
-    cdef int32_t *owner_head(self, const Order *order) noexcept nogil:
-        if order.side == BID:
-            return &self.accounts[order.owner].orders
-        return &self.machines[order.owner].orders
+        cdef int64_t id = self.new_id(order)
+        cdef int64_t owner = whole("machine", machine, 0, ID_MAX)
+        cdef int64_t limit = whole("price", price, 0, PRICE_MAX)
+        cdef int64_t size = whole("open", open, 0, INT32_MAX)
+        cdef int64_t when = whole("place", place, INT64_MIN, INT64_MAX)
+        self.known_machine(machine)
+        store(&self.core, id, ASK, <int32_t>owner, self.core.machines[owner].kind, limit, <int32_t>size, when,
+              INT64_MAX, 0, False)
 
     cdef int32_t slot_of(self, object order) except 0:
         cdef int overflow = 0
         cdef int64_t id = PyLong_AsLongLongAndOverflow(order, &overflow)
-        if overflow or id < 0 or id >= <int64_t>self.slots_room or not self.slots[id]:
-            raise UnknownOrder(order)
-        return self.slots[id]
+        cdef int32_t slot = 0 if overflow else slot_of_id(&self.core, id)
+        if not slot:
+            raise FinishedOrder(order) if not overflow and was_there(&self.core, id) else UnknownOrder(order)
+        return slot
+
+    cdef int32_t slot_of_bid(self, object order, str has) except 0:
+        cdef int32_t slot = self.slot_of(order)
+        if self.core.orders[slot].side != BID:
+            raise BadBookValue(f"order {order} is an ask: only a bid has {has}")
+        return slot
 
     def reprice(self, order, price, place):
         cdef int32_t slot = self.slot_of(order)
         cdef int64_t limit = whole("price", price, 0, PRICE_MAX)
-        cdef int64_t when = whole("place", place, -INT64_MAX - 1, INT64_MAX)
-        cdef Account *entry
-        self.sleep(slot)
-        self.orders[slot].price, self.orders[slot].place = limit, when
-        if self.orders[slot].side == BID:
-            entry = &self.accounts[self.orders[slot].owner]
-            entry.lowest, entry.highest = min(entry.lowest, limit), max(entry.highest, limit)
-        self.refresh(slot, False)
+        move_order(&self.core, slot, limit, whole("place", place, INT64_MIN, INT64_MAX))
 
     def rescreen(self, order, screen):
-        cdef int32_t slot = self.slot_of(order), old
-        if self.orders[slot].side != BID:
-            raise BadBookValue(f"order {order} is an ask: only a bid has a screen")
-        old, self.orders[slot].screen = self.orders[slot].screen, self.intern(screen)
-        self.release(old)
-        self.refresh(slot, True)
+        cdef int32_t slot = self.slot_of_bid(order, "a screen")
+        change_screen(&self.core, slot, self.intern(screen))
+        self.forget_idle()
 
     def set_open(self, order, open):
         cdef int32_t slot = self.slot_of(order)
-        self.orders[slot].open = <int32_t>whole("open", open, 0, OPEN_MAX)
-        self.refresh(slot, False)
+        cdef int64_t size = whole("open", open, 0, INT32_MAX)
+        resize(&self.core, slot, <int32_t>min(INT32_MAX, size + self.core.orders[slot].running),
+               self.core.orders[slot].running)
+
+    def set_spend(self, order, spend):
+        cdef int32_t slot = self.slot_of_bid(order, "a most to spend")
+        cdef int64_t most = whole("spend", spend, 0, INT64_MAX)
+        cdef int64_t expires = self.core.bounds[slot].expires if self.core.orders[slot].bounded else 0
+        set_bound(&self.core, slot, most, expires)
+        refresh(&self.core, slot, False)
 
     def remove(self, order):
-        cdef int32_t slot = self.slot_of(order)
-        cdef Order *old = &self.orders[slot]
-        self.sleep(slot)
-        while old.partners:
-            self.drop_partner(old.partners)
-        if old.owner_before:
-            self.orders[old.owner_before].owner_after = old.owner_after
-        else:
-            self.owner_head(old)[0] = old.owner_after
-        if old.owner_after:
-            self.orders[old.owner_after].owner_before = old.owner_before
-        self.slots[old.id] = 0
-        self.count -= 1
-        if old.side == BID:
-            self.release(old.screen)
-        old.id, old.owner_after, self.orders_free = -1, self.orders_free, slot
+        discard(&self.core, self.slot_of(order))
+        self.forget_idle()
 
-    # ---- screens: equal ones are one demand
-
-    cdef int32_t intern(self, object screen) except 0:
-        """Return the demand of a screen, with one bid more."""
-        cdef int32_t at
-        known = self.interned.get(screen)
-        if known is not None:
-            at = known
-        else:
-            check_screen(screen)
-            if not self.screens_free:
-                self.demands = <Demand *>room(
-                    self.demands, &self.demands_room, self.demands_top + 1, sizeof(Demand))
-                self.screens_free.append(self.demands_top)
-                self.screens.append(None)
-                self.demands_top += 1
-            at = self.screens_free[len(self.screens_free) - 1]
-            self.fill_demand(&self.demands[at], screen)
-            self.screens_free.pop()
-            self.screens[at] = screen
-            self.interned[screen] = at
-        self.demands[at].bids += 1
-        return at
-
-    cdef int fill_demand(self, Demand *demand, object screen) except -1:
-        cdef list accounts = sorted(screen.only) + sorted(screen.blocked)
-        cdef int32_t *copy = <int32_t *>calloc(len(accounts) + 1, sizeof(int32_t))
-        cdef Py_ssize_t i
-        if copy == NULL:
-            raise MemoryError(f"no memory for the {len(accounts)} accounts of a screen")
-        for i in range(len(accounts)):
-            copy[i] = accounts[i]
-        memset(demand, 0, sizeof(Demand))
-        demand.accounts, demand.only, demand.blocked = copy, len(screen.only), len(screen.blocked)
-        read_numbers(demand.minimums, "screen.minimums", screen.minimums)
-        read_flags(demand.flags, screen.flags)
-        return 0
-
-    cdef void release(self, int32_t at):
-        """Take one bid from a demand; the last one takes the demand away."""
-        self.demands[at].bids -= 1
-        if self.demands[at].bids == 0:
-            del self.interned[self.screens[at]]
-            self.screens[at] = None
-            self.screens_free.append(at)
-            release_memory(self.demands[at].accounts)
-            self.demands[at].accounts = NULL
-
-    cdef bint passes(self, int32_t bid, int32_t ask) noexcept nogil:
-        """Whether machine and seller pass the bid's screen (R6)."""
-        cdef const Machine *machine = &self.machines[self.orders[ask].owner]
-        cdef const Demand *demand = &self.demands[self.orders[bid].screen]
-        cdef uint64_t missing = 0
-        cdef int i, short = 0
-        if machine.account == self.orders[bid].owner:
-            return False
-        for i in range(WORDS):
-            missing |= demand.flags[i] & ~machine.flags[i]
-        for i in range(NUMBERS):
-            short |= machine.numbers[i] < demand.minimums[i]
-        if missing or short:
-            return False
-        if demand.only and not among(machine.account, demand.accounts, demand.only):
-            return False
-        return not demand.blocked or not among(machine.account, demand.accounts + demand.only, demand.blocked)
-
-    # ---- last partners (R14)
+    # ---- told: last partners
 
     def add_partner(self, bid, ask, slots):
-        cdef int32_t ends[2]
-        cdef int32_t entry
-        cdef Partner *partner
-        cdef int side
-        ends[BID] = self.slot_of(bid)
-        if self.orders[ends[BID]].side != BID:
+        cdef int32_t of_bid = self.slot_of(bid), of_ask
+        if self.core.orders[of_bid].side != BID:
             raise BadBookValue(f"bid is {bid}: this order is an ask")
-        ends[ASK] = self.slot_of(ask)
-        if self.orders[ends[ASK]].side != ASK:
+        of_ask = self.slot_of(ask)
+        if self.core.orders[of_ask].side != ASK:
             raise BadBookValue(f"ask is {ask}: this order is a bid")
-        cdef int64_t more = whole("slots", slots, -OPEN_MAX, OPEN_MAX)
-        entry = self.partner_entry(ends[BID], ends[ASK])
-        if entry:
-            self.partners[entry].slots += more
-            if self.partners[entry].slots <= 0:
-                self.drop_partner(entry)
-        elif more > 0:
-            entry = self.partners_free
-            if entry:
-                self.partners_free = self.partners[entry].after[0]
-            else:
-                entry = self.partners_top
-                self.partners = <Partner *>room(
-                    self.partners, &self.partners_room, entry + 1, sizeof(Partner))
-                self.partners_top += 1
-            partner = &self.partners[entry]
-            partner.slots = more
-            for side in range(2):
-                partner.orders[side], partner.before[side] = ends[side], 0
-                partner.after[side] = self.orders[ends[side]].partners
-                if partner.after[side]:
-                    self.partners[partner.after[side]].before[side] = entry
-                self.orders[ends[side]].partners = entry
+        tell_partner(&self.core, of_bid, of_ask, whole("slots", slots, -INT32_MAX, INT32_MAX))
 
     def clear_partners(self):
-        cdef int32_t entry
-        for entry in range(1, self.partners_top):
-            if self.partners[entry].slots:
-                self.orders[self.partners[entry].orders[BID]].partners = 0
-                self.orders[self.partners[entry].orders[ASK]].partners = 0
-        self.partners_top, self.partners_free = 1, 0
+        forget_partners(&self.core)
 
-    cdef int32_t partner_entry(self, int32_t bid, int32_t ask) noexcept nogil:
-        """The pair's entry or 0; both lists are walked at once, so the shorter one is what it costs."""
-        cdef int32_t of_bid = self.orders[bid].partners, of_ask = self.orders[ask].partners
-        while of_bid and of_ask:
-            if self.partners[of_bid].orders[ASK] == ask:
-                return of_bid
-            if self.partners[of_ask].orders[BID] == bid:
-                return of_ask
-            of_bid, of_ask = self.partners[of_bid].after[BID], self.partners[of_ask].after[ASK]
-        return 0
-
-    cdef void drop_partner(self, int32_t entry) noexcept nogil:
-        cdef Partner *partner = &self.partners[entry]
-        cdef int side
-        for side in range(2):
-            if partner.before[side]:
-                self.partners[partner.before[side]].after[side] = partner.after[side]
-            else:
-                self.orders[partner.orders[side]].partners = partner.after[side]
-            if partner.after[side]:
-                self.partners[partner.after[side]].before[side] = partner.before[side]
-        partner.slots, partner.after[0], self.partners_free = 0, self.partners_free, entry
-
-    # ---- matching
+    # ---- told: matching
 
     def next_match(self, arriving=-1, partners_only=False):
-        cdef int64_t newcomer = whole("arriving", arriving, -1, ID_MAX)
+        cdef int64_t newcomer = whole("arriving", arriving, -1, INT64_MAX)
         cdef Pair pair
-        if not (self.find_partners(&pair) if partners_only else self.find(&pair)):
+        if not (find_partners(&self.core, &pair) if partners_only else find(&self.core, &pair)):
             return None
-        self.settle_terms(&pair, newcomer)
-        return self.orders[pair.bid].id, self.orders[pair.ask].id, pair.price, pair.slots
-
-    cdef bint find(self, Pair *pair) noexcept nogil:
-        """The first eligible pair (R5, R14). Only pairs with a touched side can be eligible.
-
-        First the bids that a touched ask could meet, from the cursor on; then the other touched ones. A bid
-        that finds nothing is passed for good, until something is touched again.
-        """
-        cdef int32_t lowest = self.touched[ASK].first
-        while lowest and self.cursor and self.orders[self.cursor].price >= self.orders[lowest].price:
-            pair.bid = self.cursor
-            pair.ask = self.first_ask(
-                pair.bid, &self.live[ASK] if self.orders[pair.bid].touched else &self.touched[ASK])
-            if pair.ask:
-                return True
-            self.untouch(pair.bid)
-            self.cursor = self.orders[pair.bid].links[LIVE].after
-        while self.touched[BID].first:
-            pair.bid = self.touched[BID].first
-            pair.ask = self.first_ask(pair.bid, &self.live[ASK])
-            if pair.ask:
-                return True
-            self.untouch(pair.bid)
-        return False
-
-    cdef int32_t first_ask(self, int32_t bid, const Tree *asks) noexcept nogil:
-        """The cheapest eligible ask: of that price the first last partner, or else the first (R14)."""
-        cdef int32_t ask = asks.first, entry, other, partner = 0
-        while ask and self.orders[ask].price <= self.orders[bid].price and not self.passes(bid, ask):
-            ask = self.orders[ask].links[asks.links].after
-        if not ask or self.orders[ask].price > self.orders[bid].price:
-            return 0
-        if self.partner_entry(bid, ask):
-            return ask
-        entry = self.orders[bid].partners
-        while entry:
-            other = self.partners[entry].orders[ASK]
-            if self.orders[other].live and self.orders[other].price == self.orders[ask].price:
-                if not partner or precedes(&self.orders[other], &self.orders[partner]):
-                    if self.passes(bid, other):
-                        partner = other
-            entry = self.partners[entry].after[BID]
-        return partner if partner else ask
-
-    cdef bint find_partners(self, Pair *pair) noexcept nogil:
-        """The first eligible pair of last partners (R21)."""
-        cdef Order *orders = self.orders
-        cdef int32_t entry, bid, ask
-        pair.bid = pair.ask = 0
-        for entry in range(1, self.partners_top):
-            if self.partners[entry].slots == 0:
-                continue
-            bid, ask = self.partners[entry].orders[BID], self.partners[entry].orders[ASK]
-            if not orders[bid].live or not orders[ask].live or orders[bid].price < orders[ask].price:
-                continue
-            if pair.bid == bid:
-                if not precedes(&orders[ask], &orders[pair.ask]):
-                    continue
-            elif pair.bid and not precedes(&orders[bid], &orders[pair.bid]):
-                continue
-            if self.passes(bid, ask):
-                pair.bid, pair.ask = bid, ask
-        return pair.bid != 0
-
-    cdef void settle_terms(self, Pair *pair, int64_t arriving) noexcept nogil:
-        """The execution price (R7), and how many slots the pair can open one by one (R11)."""
-        cdef const Order *bid = &self.orders[pair.bid]
-        cdef const Order *ask = &self.orders[pair.ask]
-        cdef int32_t entry = self.partner_entry(pair.bid, pair.ask)
-        pair.price = bid.price if ask.id == arriving else ask.price
-        pair.slots = min(bid.open, ask.open)
-        if entry:
-            pair.slots = min(pair.slots, self.partners[entry].slots)
-        if pair.price:
-            pair.slots = min(pair.slots, 1 + (self.accounts[bid.owner].free - bid.price) // pair.price)
+        settle_terms(&self.core, &pair, slot_of_id(&self.core, newcomer))
+        return self.core.orders[pair.bid].id, self.core.orders[pair.ask].id, pair.price, pair.slots
 
     def settled(self):
-        cdef int side
-        cdef int32_t slot
-        for side in range(2):
-            slot = self.touched[side].first
-            while slot:
-                self.orders[slot].touched = False
-                slot = self.orders[slot].links[TOUCHED].after
-            self.touched[side].root = self.touched[side].first = 0
+        forget_touched(&self.core)
+
+    # ---- asked
+
+    cdef int do(self, const Request *request, int32_t position, Rows *out) except -1:
+        """One request, with room made for it."""
+        if request.kind == DO_BID or request.kind == DO_ASK:
+            self.room_for_order(request.order)
+            self.core.relation.most_words = max(LEAST_WORDS, 2 * self.core.count)
+        elif request.kind == DO_ACCOUNT:
+            self.room_for_account(request.owner)
+        do_request(&self.core, request, position, out)
+        return 0
+
+    def apply(self, requests, results=None):
+        cdef Results into = Results() if results is None else results
+        cdef Py_buffer view
+        if into.exports:
+            raise BufferError("somebody has a view of these results: release it first, or take others")
+        PyObject_GetBuffer(requests, &view, PyBUF_SIMPLE)
+        try:
+            if view.len % sizeof(Request):
+                raise BadBookValue(f"requests has {view.len} bytes: it must be records of {sizeof(Request)}")
+            done(self, <const Request *>view.buf, view.len // sizeof(Request), into)
+        finally:
+            PyBuffer_Release(&view)
+        return into
+
+    cdef list matches(self, const Request *request):
+        """Do a single request; raise what refuses it."""
+        cdef list found = []
+        cdef Result *row
+        cdef int64_t at
+        self.scratch.size = 0
+        self.do(request, 0, &self.scratch)
+        if self.core.relation.idles:
+            self.forget_idle()
+        for at in range(self.scratch.size):
+            row = &self.scratch.rows[at]
+            if row.what == MATCH:
+                found.append((row.order, row.other, row.price, row.slots))
+            elif row.what == REFUSED:
+                raise refusal(request, row)
+        return found
+
+    def bid(self, order, account, price, size, screen=0, terms=0, spend=INT64_MAX, expires=0):
+        cdef Request request
+        request.kind, request.other, request.pad = DO_BID, -1, 0
+        request.order = whole("order", order, 0, INT64_MAX)
+        request.owner = <int32_t>whole("account", account, 0, ID_MAX)
+        request.price = whole("price", price, INT64_MIN, INT64_MAX)
+        request.size = <int32_t>whole("size", size, 1, INT32_MAX)
+        request.screen = <int32_t>whole("screen", screen, 0, INT32_MAX)
+        request.terms = whole("terms", terms, 0, 255)
+        request.spend = whole("spend", spend, 0, INT64_MAX)
+        request.expires = whole("expires", expires, 0, INT64_MAX)
+        return self.matches(&request)
+
+    def ask(self, order, machine, price, size, terms=0, expires=0):
+        cdef Request request
+        request.kind, request.other, request.spend, request.screen, request.pad = DO_ASK, -1, INT64_MAX, 0, 0
+        request.order = whole("order", order, 0, INT64_MAX)
+        request.owner = <int32_t>whole("machine", machine, 0, ID_MAX)
+        request.price = whole("price", price, 0, PRICE_MAX)
+        request.size = <int32_t>whole("size", size, 1, INT32_MAX)
+        request.terms = whole("terms", terms, 0, 255)
+        request.expires = whole("expires", expires, 0, INT64_MAX)
+        return self.matches(&request)
+
+    def amend(self, order, price=-1, size=-1, screen=-1):
+        cdef Request request
+        memset(&request, 0, sizeof(Request))
+        request.kind, request.order = DO_AMEND, self.core.orders[self.slot_of(order)].id
+        request.price = whole("price", price, -1, PRICE_MAX)
+        request.size = <int32_t>whole("size", size, -1, INT32_MAX)
+        request.screen = <int32_t>whole("screen", screen, -1, INT32_MAX)
+        return self.matches(&request)
+
+    def cancel(self, order):
+        cdef Request request
+        cdef int32_t slot = self.slot_of(order)
+        memset(&request, 0, sizeof(Request))
+        request.kind, request.order = DO_CANCEL, self.core.orders[slot].id
+        self.matches(&request)
+        return self.scratch.rows[self.scratch.size - 1].slots
 
     # ---- what is there
 
-    def depth(self, side):
-        cdef int32_t slot = self.live[whole("side", side, BID, ASK)].first
-        cdef int64_t price, slots
-        cdef list levels = []
-        while slot:
-            price, slots = self.orders[slot].price, 0
-            while slot and self.orders[slot].price == price:
-                slots += self.orders[slot].open
-                slot = self.orders[slot].links[LIVE].after
-            levels.append((price, slots))
-        return levels
+    def quote_bid(self, account, price, size, screen, spend=INT64_MAX):
+        cdef int32_t who = self.known_account(account, -1), tag
+        cdef int64_t limit = whole("price", price, 0, PRICE_MAX)
+        cdef int64_t most = whole("size", size, 0, INT32_MAX)
+        cdef Found found
+        check_screen(screen)
+        cdef int64_t money = whole("spend", spend, 0, INT64_MAX)
+        tag = self.intern(screen)
+        found = quote_bid(&self.core, who, tag, limit, most, money, False)
+        release_screen(&self.core.relation, tag)
+        self.forget_idle()
+        return Quote(found.slots, found.cost, found.worst)
+
+    def quote_ask(self, machine, price, size):
+        cdef int32_t index = self.known_machine(machine)
+        cdef int64_t limit = whole("price", price, 0, PRICE_MAX)
+        cdef Found found = quote_ask(&self.core, index, limit, whole("size", size, 0, INT32_MAX))
+        return Quote(found.slots, found.cost, found.worst)
+
+    def depth(self, side, most=INT32_MAX):
+        cdef bint asks = whole("side", side, BID, ASK)
+        cdef int64_t levels = whole("most", most, 0, INT32_MAX)
+        cdef Levels *shown = &self.core.levels[ASK if asks else BID]
+        cdef list found = []
+        cdef Step step
+        self.core.steps_size = 0
+        if shown.prices.size:
+            add_step(&self.core, shown.prices.entries[0].price, 0, 0, 0)
+        while self.core.steps_size and <int64_t>len(found) < levels:
+            step = take_step(&self.core)
+            add_children(&self.core, &shown.prices, step.at, 0, INT64_MAX)
+            found.append((step.price if asks else -step.price,
+                          shown.levels[shown.prices.entries[step.at].id].open))
+        return found
+
+    def depth_for(self, screen, price=PRICE_MAX, most=INT32_MAX):
+        cdef Seeker who
+        cdef int32_t slot = 0
+        cdef int64_t level = -1, open = 0
+        cdef list found = []
+        check_screen(screen)
+        who.bound = whole("price", price, 0, PRICE_MAX)
+        cdef int64_t levels = whole("most", most, 0, INT32_MAX)
+        who.side, who.account, who.tag, who.sifted = BID, -1, self.intern(screen), False
+        who.patience = patience_for(&self.core, &who)
+        begin_walk(&self.core, &who)
+        while <int64_t>len(found) < levels:
+            slot = next_order(&self.core, &who, slot)
+            if slot and self.core.orders[slot].price == level:
+                open += open_of(&self.core.orders[slot])
+                continue
+            if level >= 0:
+                found.append((level, open))
+            if not slot:
+                break
+            level, open = self.core.orders[slot].price, open_of(&self.core.orders[slot])
+        release_screen(&self.core.relation, who.tag)
+        self.forget_idle()
+        return found
 
     def best(self, side):
-        cdef int32_t slot = self.live[whole("side", side, BID, ASK)].first
-        return self.orders[slot].price if slot else None
+        cdef bint asks = whole("side", side, BID, ASK)
+        cdef Heap *best = &self.core.relation.sides[ASK if asks else BID].best
+        if not best.size:
+            return None
+        return best.entries[0].price if asks else -best.entries[0].price
 
     def __len__(self):
-        return self.count
+        return self.core.count
 
     def _check(self):
         check_state(self._state())
 
     def _state(self):
         """All that the book holds, as plain Python, for `exchange.book_check`."""
-        cdef size_t i
-        return {
-            "orders": [self.orders[i] for i in range(self.orders_top)],
-            "slots": {i: self.slots[i] for i in range(self.slots_room) if self.slots[i]},
-            "accounts": {i: self.accounts[i] for i in range(self.accounts_room) if self.accounts[i].known},
-            "machines": {i: self.machines[i] for i in range(self.machines_room) if self.machines[i].known},
-            "partners": [self.partners[i] for i in range(self.partners_top)],
-            "bids_of_screens": [self.demands[i].bids for i in range(self.demands_top)],
-            "screens": list(self.screens),
-            "screens_free": list(self.screens_free),
-            "interned": dict(self.interned),
-            "live": [self.live[0], self.live[1]],
-            "touched": [self.touched[0], self.touched[1]],
-            "count": self.count,
-            "cursor": self.cursor,
-            "orders_free": self.orders_free,
-            "partners_free": self.partners_free,
-        }
+        return state_of(self)
+
+
+cdef int done(Book book, const Request *requests, int64_t count, Results into) except -1:
+    """Do `count` requests; the results are in `into`, emptied before."""
+    cdef Request request
+    cdef int64_t at
+    into.out.size = 0
+    for at in range(count):
+        memcpy(&request, &requests[at], sizeof(Request))
+        book.do(&request, <int32_t>at, &into.out)
+    if book.core.relation.idles:
+        book.forget_idle()
+    return 0
+
+
+cdef object refusal(const Request *request, const Result *row):
+    """The error for a single call."""
+    order = row.order
+    if row.code == UNKNOWN:
+        return UnknownOrder(order)
+    if row.code == FINISHED:
+        return FinishedOrder(order)
+    if row.code == DUPLICATE:
+        return DuplicateOrder(order)
+    if row.code == WRONG_SIDE:
+        return BadBookValue(f"order {order}: {SAYS[WRONG_SIDE]}")
+    if row.code == BAD_VALUE:
+        values = (request.order, request.other, request.price, request.spend, request.expires, request.size,
+                  request.owner, request.screen, request.kind, request.terms)
+        return BadBookValue(f"{REQUEST_FIELDS[row.other][0]} is {values[row.other]}: out of its range")
+    return OrderRefused(row.code, f"order {order} is refused: {SAYS[row.code]}")
+
+
+cdef list heap_of(const Heap *heap):
+    cdef int32_t at
+    return [heap.entries[at] for at in range(heap.size)]
+
+
+cdef dict state_of(Book book):
+    cdef Core *core = &book.core
+    cdef size_t i
+    cdef int32_t tag
+    cdef int side
+    cdef int32_t row[32]
+    cdef Tags *tags
+    cdef list sides = [], levels = []
+    cdef Demand *demand
+    for side in range(2):
+        tags = &core.relation.sides[side]
+        rows = {}
+        for tag in range(tags.top):
+            read_row(tags, tag, row)
+            rows[tag] = {
+                "orders": heap_of(&tags.tags[tag].orders),
+                "holders": tags.tags[tag].holders,
+                "top": tags.tops[tag],
+                "where": tags.where[tag],
+                "used": bool(tags.used[tag // BLOCK] >> (tag % BLOCK) & 1),
+                "row": tuple(row),
+            }
+        sides.append({"tags": rows, "best": heap_of(&tags.best), "unused": tags.unused,
+                      "named": [tags.named[tag] for tag in range((tags.top + BLOCK - 1) // BLOCK)]})
+        levels.append({
+            "levels": [core.levels[side].levels[core.levels[side].prices.entries[tag].id]
+                       for tag in range(core.levels[side].prices.size)],
+            "prices": heap_of(&core.levels[side].prices),
+            "where": [core.levels[side].where[core.levels[side].prices.entries[tag].id]
+                      for tag in range(core.levels[side].prices.size)],
+        })
+    demands = []
+    for tag in range(core.relation.sides[BID].top):
+        demand = &core.relation.demands[tag]
+        demands.append({
+            "row": tuple([demand.row[i] for i in range(32)]),
+            "named": demand.named,
+            "kept": demand.kept,
+            "idle": demand.idle,
+            "accounts": None if demand.accounts == NULL else (
+                [demand.accounts[i] for i in range(<size_t>demand.only)],
+                [demand.accounts[<size_t>demand.only + i] for i in range(<size_t>demand.blocked)]),
+            "passes": demand.passes,
+            "passing": None if demand.passing == NULL else [
+                i for i in range(<size_t>core.relation.sides[ASK].room)
+                if demand.passing[i // BLOCK] >> (i % BLOCK) & 1],
+        })
+    return {
+        "orders": {i: core.orders[i] for i in range(core.orders_room) if core.orders[i].used},
+        "bounds": {i: core.bounds[i] for i in range(core.orders_room) if core.orders[i].bounded},
+        "in_tag": {i: core.in_tag[i] for i in range(core.orders_room) if core.in_tag[i]},
+        "in_touched": {i: core.in_touched[i] for i in range(core.orders_room) if core.in_touched[i]},
+        "in_renewals": {i: core.in_renewals[i] for i in range(core.orders_room) if core.in_renewals[i]},
+        "in_expiry": {i: core.in_expiry[i] for i in range(core.orders_room) if core.in_expiry[i]},
+        "accounts": {i: core.accounts[i] for i in range(core.accounts_room) if core.accounts[i].known},
+        "machines": {i: core.machines[i] for i in range(core.machines_room) if core.machines[i].known},
+        "partners": [core.partners[i] if i else None for i in range(<size_t>core.partners_top)],
+        "touched": [heap_of(&core.touched[side]) for side in range(2)],
+        "renewals": heap_of(&core.renewals),
+        "expiry": heap_of(&core.expiry),
+        "sides": sides,
+        "levels": levels,
+        "demands": demands,
+        "kinds": core.relation.kinds,
+        "words": core.relation.words,
+        "room_words": core.relation.sides[ASK].room // BLOCK,
+        "count": core.count,
+        "last_place": core.last_place,
+        "screens": list(book.screens),
+        "interned": dict(book.interned),
+    }

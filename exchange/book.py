@@ -1,12 +1,22 @@
 """The price-time book of CPU hours: what every book offers, its errors, and which one to take.
 
-A bid meets the best ask whose machine passes its screen (R5, R6). The book holds the standing orders and
-answers one question, `next_match`; it never decides money and never changes an order by itself. The engine
-folds the answer (`set_open`, `set_account`, `add_partner`) and asks again until the answer is None.
+A bid meets the best ask whose machine passes its screen (R5, R6). A book can be used at two levels:
 
-Units: prices and free money in micro-credits, per CPU hour where a price; open in slots (CPUs). All ids are
-dense non-negative integers below ID_LIMIT that the engine hands out: the compiled book keeps an array entry
-for each id up to the highest. `place` is an order's place in time, smaller is earlier, unique in its side.
+- *told*: an engine that keeps the orders' story elsewhere tells the book what is (`add_bid`, `set_open` ...),
+  asks `next_match`, folds the answer, and asks again until it is None. The book changes nothing by itself.
+- *asked*: `apply` takes an array of requests (`exchange.book_records`), does each by the market's rules
+  (R5-R11), matches, and says in an array of results what was done. `bid`, `ask`, `amend` and `cancel` are the
+  same for one request. Here the book takes slots and free money itself.
+
+Units: prices and money in micro-credits, per CPU hour where a price; sizes and open in slots (CPUs); expiry in
+market time, in whatever unit the caller counts. Accounts, machines and orders are named by integers:
+
+- accounts and machines are dense: non-negative, below ID_LIMIT, an array entry for each up to the highest;
+- an order's id is `order_id(number, index)`: an index that is dense and may be taken again when its order is
+  gone, and a number that is higher each time that the index is taken. So an order that is gone stays gone:
+  its id names nobody ever after (R12). Small ids (number 0) do where no index is taken twice.
+
+`place` is an order's place in time (R5), smaller is earlier, unique in its side.
 Arguments are checked from left to right; a call that raises has changed nothing.
 """
 
@@ -14,21 +24,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import index
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, SupportsIndex
+
+from exchange.book_records import INT32_MAX, INT64_MAX, NO_BOUND, PRICE_MAX, STANDING, Buffer
 
 BID: Final = 0
 ASK: Final = 1
 NUMBERS: Final = 16  # numeric attributes of a machine, int32 each
 FLAGS: Final = 512  # flags of a machine, one Python int used as a bit set
-ID_LIMIT: Final = 2**28  # ids are below it
+INDEX_BITS: Final = 28
+ID_LIMIT: Final = 1 << INDEX_BITS  # accounts, machines, screens and orders' indices are below it
+NUMBER_MAX: Final = (1 << (63 - INDEX_BITS)) - 1  # of an order
 INT32_MIN: Final = -(2**31)
-INT32_MAX: Final = 2**31 - 1
 INT64_MIN: Final = -(2**63)
-INT64_MAX: Final = 2**63 - 1
-PRICE_MAX: Final = 2**62
 FLAGS_MAX: Final = 2**FLAGS - 1
+NOBODY: Final = -1  # in a quote: no account in particular
 
-Match = tuple[int, int, int, int]
+Match = tuple[int, int, int, int]  # bid, ask, execution price, slots
+
+
+def order_id(number: int, index: int) -> int:
+    """The id of the order that is the `number`-th to take `index`; numbers need not be consecutive."""
+    return number << INDEX_BITS | index
 
 
 class BookError(Exception):
@@ -36,17 +53,32 @@ class BookError(Exception):
 
 
 class UnknownOrder(BookError, LookupError):  # noqa: N818 - the market's word
-    """No order has this id: never added, or removed (R12)."""
+    """No order ever had this id (R12)."""
 
     def __init__(self, order: object) -> None:
-        super().__init__(f"order {order} is not in the book: it was never added, or it was removed")
+        super().__init__(f"order {order} is not in the book: it was never added")
+
+
+class FinishedOrder(BookError, LookupError):  # noqa: N818 - the market's word
+    """The order with this id is gone: filled, cancelled, expired or removed (R12)."""
+
+    def __init__(self, order: object) -> None:
+        super().__init__(f"order {order} is finished: it was in the book, and its id is never taken again")
 
 
 class DuplicateOrder(BookError, ValueError):  # noqa: N818 - the market's word
-    """An order with this id is in the book."""
+    """The index of this id is taken by an order that is in the book."""
 
-    def __init__(self, order: int) -> None:
-        super().__init__(f"order {order} is in the book already: remove it first, or take another id")
+    def __init__(self, order: object) -> None:
+        super().__init__(f"order {order} is in the book already, or another that has its index")
+
+
+class OrderRefused(BookError, ValueError):  # noqa: N818 - the market's word
+    """The market's rules refuse this order; `code` is UNFUNDED, NOT_WHOLE or WOULD_MATCH."""
+
+    def __init__(self, code: int, says: str) -> None:
+        super().__init__(says)
+        self.code = code
 
 
 class BadBookValue(BookError, ValueError):  # noqa: N818 - the market's word
@@ -65,10 +97,27 @@ class Screen(NamedTuple):
     only: frozenset[int] = frozenset()
     blocked: frozenset[int] = frozenset()
 
+    def is_within(self, other: Screen) -> bool:
+        """Whether this screen is as narrow as `other` or narrower, part by part (R9)."""
+        return (
+            all(mine >= its for mine, its in zip(self.minimums, other.minimums, strict=True))
+            and other.flags & ~self.flags == 0
+            and (not other.only or (bool(self.only) and self.only <= other.only))
+            and other.blocked <= self.blocked
+        )
 
-def checked(field: str, value: object, low: int, high: int) -> int:
+
+class Quote(NamedTuple):
+    """What could be had at once: `slots` for `cost` in all per hour, none dearer than `worst`; zeros if none."""
+
+    slots: int
+    cost: int
+    worst: int
+
+
+def checked(field: str, value: SupportsIndex, low: int, high: int) -> int:
     """Return `value` as an int within low..high; raise BadBookValue naming `field` where it is outside."""
-    number = index(value)  # type: ignore[arg-type]  # TypeError where it is no integer
+    number = index(value)  # TypeError where it is no integer
     if not low <= number <= high:
         raise BadBookValue(f"{field} is {number}: it must be from {low} to {high}")
     return number
@@ -92,11 +141,14 @@ def check_screen(screen: Screen) -> None:
 
 
 class Book(Protocol):
-    """A price-time book with screens. Costs are the compiled book's; n is the number of orders matchable now.
+    """A price-time book with screens. Costs are the compiled book's.
 
-    An order is matchable when it is open and its bid's account is present and funded, or its ask's machine is
-    ready. All others keep their place (R6, R10, R11) and cost matching nothing.
+    n is the number of orders that are *live*: open, and the bid's account present and funded, or the ask's
+    machine ready. All others keep their place (R6, R10, R11) and cost matching nothing. k is the number of
+    *kinds*: distinct profiles of machines with asks; s the number of distinct screens.
     """
+
+    # ---- told: what is
 
     def set_account(self, account: int, present: bool, free: int) -> None:
         """Set whether a buyer's client is present (R6) and the account's free money (int64, R11).
@@ -107,25 +159,58 @@ class Book(Protocol):
     def set_machine(
         self, machine: int, account: int, numbers: Sequence[int], flags: int, ready: bool
     ) -> None:
-        """Set a machine's seller, profile (R24, R27), and whether it is ready (R6). O(its asks)."""
+        """Set a machine's seller, profile (R24, R27), and whether it is ready (R6).
 
-    def add_bid(self, order: int, account: int, price: int, open: int, place: int, screen: Screen) -> None:
-        """Add a bid of an account that was set before. Raises DuplicateOrder, BadBookValue. O(log n)."""
+        O(its asks * log n), and O(s) where the profile is one that no other machine has or had.
+        """
+
+    def set_ready(self, machine: int, ready: bool) -> None:
+        """Set whether a machine that was set before is ready (R6). O(its asks * log n)."""
+
+    def set_number(self, machine: int, attribute: int, value: int) -> None:
+        """Set one number of a machine that was set before, such as its reputation (R27); as `set_machine`."""
+
+    def keep_screen(self, screen: Screen) -> int:
+        """Return a handle for `screen`, to be used in requests until `drop_screen`; each keep wants its drop."""
+
+    def drop_screen(self, handle: int) -> None:
+        """End one `keep_screen`. Bids that have the screen keep it. Raises BadBookValue for no such handle."""
+
+    def add_bid(
+        self,
+        order: int,
+        account: int,
+        price: int,
+        open: int,
+        place: int,
+        screen: Screen,
+        spend: int = NO_BOUND,
+    ) -> None:
+        """Add a bid of an account that was set before; `spend` is the most that it may still spend (R3).
+
+        Raises DuplicateOrder, FinishedOrder, BadBookValue. O(log n), and O(k) where the screen is new.
+        """
 
     def add_ask(self, order: int, machine: int, price: int, open: int, place: int) -> None:
-        """Add an ask of a machine that was set before. Raises DuplicateOrder, BadBookValue. O(log n)."""
+        """Add an ask of a machine that was set before. Raises as `add_bid`. O(log n)."""
 
     def reprice(self, order: int, price: int, place: int) -> None:
-        """Give an order another limit and place in time (R9). Raises UnknownOrder, BadBookValue. O(log n)."""
+        """Give an order another limit and place in time (R9).
+
+        Raises UnknownOrder, FinishedOrder, BadBookValue, as all that follow. O(log n).
+        """
 
     def rescreen(self, order: int, screen: Screen) -> None:
-        """Give a bid another screen at its old place (R9). Raises UnknownOrder, BadBookValue. O(log n)."""
+        """Give a bid another screen at its old place (R9). O(log n), and O(k) where the screen is new."""
 
     def set_open(self, order: int, open: int) -> None:
-        """Set how many slots are free to be matched; 0 is busy (R10). Raises UnknownOrder, BadBookValue."""
+        """Set how many slots are free to be matched; 0 is busy (R10). O(log n)."""
+
+    def set_spend(self, order: int, spend: int) -> None:
+        """Set the most that a bid may still spend (R3); below its price it is not live. O(log n)."""
 
     def remove(self, order: int) -> None:
-        """Take an order out, with what was known of its partners. Raises UnknownOrder. O(log n)."""
+        """Take an order out, with what was known of its partners; it is finished. O(log n)."""
 
     def add_partner(self, bid: int, ask: int, slots: int) -> None:
         """Add slots of this bid whose last partner was this ask (R14); less than none in sum is none.
@@ -141,8 +226,8 @@ class Book(Protocol):
 
         Bids best first, each from the best eligible asks first, among asks of one price its last partners
         first (R5, R6, R14). The price is the ask's, but the bid's where `arriving` is the ask (R7). slots is
-        what both have open, the partners had, and the bid's account can open one by one while it stays
-        funded (R11). `partners_only`: only last partners (the market is halted, R21).
+        what both have open, the partners had, and what bid and account can open one by one while the bid
+        stays funded and within what it may spend (R3, R11). `partners_only`: only last partners (R21).
         """
 
     def settled(self) -> None:
@@ -152,17 +237,90 @@ class Book(Protocol):
         called: the pairs that wait would be forgotten.
         """
 
-    def depth(self, side: int) -> list[tuple[int, int]]:
-        """Return (price, open slots), best first, of what is matchable on side BID or ASK (R11). O(n)."""
+    # ---- asked: do this
+
+    def apply(self, requests: Buffer, results: Results | None = None) -> Results:
+        """Do the requests (REQUEST records, one after the other) and match after each (R5).
+
+        Returns the results (RESULT records): `results` emptied and filled again, or new ones. Nothing is
+        raised for a request that is refused: it has a REFUSED result, and changes nothing. Raises
+        BadBookValue, having done nothing, where the buffer is no whole number of records.
+        """
+
+    def bid(
+        self,
+        order: int,
+        account: int,
+        price: int,
+        size: int,
+        screen: int = 0,
+        terms: int = STANDING,
+        spend: int = NO_BOUND,
+        expires: int = 0,
+    ) -> list[Match]:
+        """Place a bid, as a BID request; `screen` is a handle, 0 for none. Returns its matches.
+
+        Raises UnknownOrder ..., and OrderRefused where the rules refuse it.
+        """
+
+    def ask(
+        self, order: int, machine: int, price: int, size: int, terms: int = STANDING, expires: int = 0
+    ) -> list[Match]:
+        """Place an ask, as an ASK request. Returns its matches. Raises as `bid`."""
+
+    def amend(self, order: int, price: int = -1, size: int = -1, screen: int = -1) -> list[Match]:
+        """Give an order new terms, as an AMEND request (R9); -1 leaves a term as it is. Raises as `bid`."""
+
+    def cancel(self, order: int) -> int:
+        """End an order; returns the slots that were still open. Raises UnknownOrder, FinishedOrder."""
+
+    # ---- what is there
+
+    def quote_bid(
+        self, account: int, price: int, size: int, screen: Screen, spend: int = NO_BOUND
+    ) -> Quote:
+        """What a bid would get if it came now: up to `size` slots at `price` or better (R6, R7, R11).
+
+        NOBODY as account: the money of nobody counts, no seller is excluded. O((slots + k) * log n).
+        """
+
+    def quote_ask(self, machine: int, price: int, size: int) -> Quote:
+        """What an ask of a machine would sell if it came now, at `price` or better. O((slots + s) * log n)."""
+
+    def depth(self, side: int, most: int = INT32_MAX) -> list[tuple[int, int]]:
+        """Return (price, open slots), best first, of what is live on side BID or ASK (R11).
+
+        `most` levels at most. O(levels * log levels).
+        """
+
+    def depth_for(self, screen: Screen, price: int = PRICE_MAX, most: int = INT32_MAX) -> list[tuple[int, int]]:
+        """Return (price, open slots), best first, of live asks that pass `screen` at `price` or better.
+
+        `most` levels at most. O((asks shown + k) * log n).
+        """
 
     def best(self, side: int) -> int | None:
-        """Return the best price of what is matchable on side BID or ASK, or None."""
+        """Return the best price of what is live on side BID or ASK, or None. O(1)."""
 
     def __len__(self) -> int:
         """Return the number of orders, busy and sleeping ones included."""
 
     def _check(self) -> None:
         """Verify every invariant; raise AssertionError with the state where one is broken. O(orders)."""
+
+
+class Results(Protocol):
+    """A growing array of RESULT records.
+
+    The compiled book's export their bytes, read-only, with a format that NumPy understands (PEP 3118):
+    `memoryview(results)`. While somebody has a view of them, they can't be filled again (BufferError).
+    """
+
+    def __len__(self) -> int:
+        """How many records."""
+
+    def rows(self) -> list[tuple[int, ...]]:
+        """The records as tuples, as `RESULT.iter_unpack` gives them. O(records)."""
 
 
 def make_book(twin: bool = False) -> Book:
@@ -174,3 +332,11 @@ def make_book(twin: bool = False) -> Book:
     from exchange import _book
 
     return _book.Book()
+
+
+__all__ = [
+    "ASK", "BID", "FLAGS", "FLAGS_MAX", "ID_LIMIT", "INDEX_BITS", "INT32_MAX", "INT32_MIN", "INT64_MAX",
+    "INT64_MIN", "NOBODY", "NO_BOUND", "NUMBERS", "NUMBER_MAX", "PRICE_MAX", "BadBookValue", "Book", "BookError",
+    "DuplicateOrder", "FinishedOrder", "Match", "OrderRefused", "Quote", "Results", "Screen", "UnknownOrder",
+    "check_screen", "checked", "checked_numbers", "make_book", "order_id",
+]  # fmt: skip

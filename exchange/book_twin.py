@@ -1,5 +1,7 @@
 """The book's specification in code: plain Python on sorted containers, with the answers of the compiled book.
 
+Here stand the told level and what the book shows; what is done when it is asked, in `exchange.matcher_twin`.
+
 An order is *live* while it could be matched (R6, R11): open, and its buyer present and funded, or its
 machine ready. A live order is *touched* when it may have become able to match since `settled`. A pair of
 which neither is touched could have matched before, so it cannot match now: untouched bids look at touched
@@ -9,72 +11,59 @@ asks alone.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from operator import index
 
-from sortedcontainers import SortedDict
+from sortedcontainers import SortedSet
 
+from exchange import book_records as records
+from exchange import matcher_twin as matcher
 from exchange.book import (
     ASK,
     BID,
     FLAGS_MAX,
     ID_LIMIT,
+    INDEX_BITS,
     INT32_MAX,
+    INT32_MIN,
     INT64_MAX,
     INT64_MIN,
+    NO_BOUND,
+    NOBODY,
+    NUMBERS,
     PRICE_MAX,
     BadBookValue,
     DuplicateOrder,
+    FinishedOrder,
     Match,
+    Quote,
+    Results,
     Screen,
     UnknownOrder,
     check_screen,
     checked,
     checked_numbers,
 )
-
-
-@dataclass(slots=True)
-class _Order:
-    order: int
-    side: int
-    owner: int  # a bid's account, an ask's machine
-    price: int
-    open: int
-    place: int
-    screen: Screen
-
-    @property
-    def key(self) -> tuple[int, int, int]:
-        """Return what sorts the best first: price, then time (R5)."""
-        return (-self.price if self.side == BID else self.price, self.place, self.order)
-
-
-@dataclass(slots=True)
-class _Account:
-    present: bool = False
-    free: int = 0
-    bids: dict[int, _Order] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class _Machine:
-    account: int
-    numbers: tuple[int, ...]
-    flags: int
-    ready: bool
-    asks: dict[int, _Order] = field(default_factory=dict)
+from exchange.book_records import STANDING, Buffer
+from exchange.matcher_twin import Request, Rows
+from exchange.twin_orders import PLAIN, Account, Ask, Bid, Machine, Side
 
 
 class Book:
     """The twin; see `exchange.book.Book` for what each call does."""
 
     def __init__(self) -> None:
-        self._orders: dict[int, _Order] = {}
-        self._accounts: dict[int, _Account] = {}
-        self._machines: dict[int, _Machine] = {}
-        self._live = (SortedDict(), SortedDict())  # by side: key -> order
-        self._touched = (SortedDict(), SortedDict())
-        self._partners: dict[tuple[int, int], int] = {}  # (bid, ask) -> slots, never 0
+        self.accounts: dict[int, Account] = {}
+        self.machines: dict[int, Machine] = {}
+        self.orders: dict[int, Bid | Ask] = {}  # index -> the order that has it
+        self.numbers: dict[int, int] = {}  # index -> number of the last order that took it
+        self.bids, self.asks = Side(), Side()
+        self.partners: dict[tuple[Bid, Ask], int] = {}  # slots, never 0 (R14)
+        self.expiries = SortedSet()  # (expires, id) of the orders that expire
+        self.last_place = 0
+        self.screens: dict[int, Screen] = {0: PLAIN}  # handle -> screen
+        self.handles: dict[Screen, int] = {}
+        self.keeps: dict[int, int] = {}  # handle -> keeps without their drops
+        self.next_handle = 1
 
     # ---- who may match
 
@@ -82,10 +71,21 @@ class Book:
         """Wake or let sleep the bids of an account that came, left, or has other money (R6, R11)."""
         account = checked("account", account, 0, ID_LIMIT - 1)
         free = checked("free", free, INT64_MIN, INT64_MAX)
-        entry = self._accounts.setdefault(account, _Account())
-        entry.present, entry.free = bool(present), free
-        for bid in entry.bids.values():
-            self._refresh(bid)
+        entry = self.accounts.setdefault(account, Account(False, 0))
+        was_present, entry.present = entry.present, bool(present)
+        if entry.present != was_present:
+            entry.free = free
+            for bid in entry.bids.values():
+                self.bids.refresh(bid)
+        else:
+            self.set_free(entry, free)
+
+    def set_free(self, account: Account, free: int) -> None:
+        """Give an account other money: the bids with a limit in between wake or fall asleep."""
+        low, high = sorted((account.free, free))
+        account.free = free
+        for key in list(account.bids.irange((low + 1,), (high + 1,))):
+            self.bids.refresh(account.bids[key])
 
     def set_machine(
         self, machine: int, account: int, numbers: Sequence[int], flags: int, ready: bool
@@ -95,198 +95,386 @@ class Book:
         account = checked("account", account, 0, ID_LIMIT - 1)
         numbers = checked_numbers("numbers", numbers)
         flags = checked("flags", flags, 0, FLAGS_MAX)
-        entry = self._machines.setdefault(machine, _Machine(account, numbers, flags, False))
-        changed = (entry.account, entry.numbers, entry.flags) != (account, numbers, flags)
-        entry.account, entry.numbers, entry.flags, entry.ready = account, numbers, flags, bool(ready)
+        entry = self.machines.setdefault(machine, Machine(account, numbers, flags, False))
+        changed = (entry.seller, entry.numbers, entry.flags) != (account, numbers, flags)
+        entry.seller, entry.numbers, entry.flags, entry.ready = account, numbers, flags, bool(ready)
         for ask in entry.asks.values():
-            self._refresh(ask, touch=changed)
+            self.asks.refresh(ask, touch=changed)
 
-    def _may_match(self, order: _Order) -> bool:
-        if order.side == ASK:
-            return order.open > 0 and self._machines[order.owner].ready
-        account = self._accounts[order.owner]
-        return order.open > 0 and account.present and account.free >= order.price
+    def set_ready(self, machine: int, ready: bool) -> None:
+        """Wake or let sleep the asks of a machine (R6)."""
+        entry = self.machine(machine)
+        entry.ready = bool(ready)
+        for ask in entry.asks.values():
+            self.asks.refresh(ask)
 
-    def _refresh(self, order: _Order, touch: bool = False) -> None:
-        """Put an order where it belongs; one that wakes up is touched."""
-        live, touched, key = self._live[order.side], self._touched[order.side], order.key
-        if not self._may_match(order):
-            live.pop(key, None)
-            touched.pop(key, None)
-        elif touch or key not in live:
-            live[key] = touched[key] = order
+    def set_number(self, machine: int, attribute: int, value: int) -> None:
+        """Change one number of a profile, which touches the machine's asks (R27)."""
+        entry = self.machine(machine)
+        attribute = checked("attribute", attribute, 0, NUMBERS - 1)
+        value = checked("value", value, INT32_MIN, INT32_MAX)
+        changed = entry.numbers[attribute] != value
+        entry.numbers = (*entry.numbers[:attribute], value, *entry.numbers[attribute + 1 :])
+        for ask in entry.asks.values():
+            self.asks.refresh(ask, touch=changed)
+
+    def account(self, account: int) -> Account:
+        """Return an account that was set."""
+        number = checked("account", account, 0, ID_LIMIT - 1)
+        if number not in self.accounts:
+            raise BadBookValue(f"account {account} was never set: call set_account first")
+        return self.accounts[number]
+
+    def machine(self, machine: int) -> Machine:
+        """Return a machine that was set."""
+        number = checked("machine", machine, 0, ID_LIMIT - 1)
+        if number not in self.machines:
+            raise BadBookValue(f"machine {machine} was never set: call set_machine first")
+        return self.machines[number]
+
+    # ---- screens by handle
+
+    def keep_screen(self, screen: Screen) -> int:
+        """Return the handle of a screen, a new one where it has none."""
+        check_screen(screen)
+        handle = self.handles.get(screen)
+        if handle is None:
+            handle, self.next_handle = self.next_handle, self.next_handle + 1
+            self.handles[screen], self.screens[handle], self.keeps[handle] = handle, screen, 0
+        self.keeps[handle] += 1
+        return handle
+
+    def drop_screen(self, handle: int) -> None:
+        """Forget a handle with the last of its keeps."""
+        handle = index(handle)
+        if handle not in self.keeps:
+            raise BadBookValue(f"handle is {handle}: no screen is kept under it")
+        self.keeps[handle] -= 1
+        if self.keeps[handle] == 0:
+            del self.handles[self.screens.pop(handle)], self.keeps[handle]
 
     # ---- orders
 
-    def add_bid(self, order: int, account: int, price: int, open: int, place: int, screen: Screen) -> None:
+    def add_bid(
+        self,
+        order: int,
+        account: int,
+        price: int,
+        open: int,
+        place: int,
+        screen: Screen,
+        spend: int = NO_BOUND,
+    ) -> None:
         """Add a bid to its account and, where it may match, to the book."""
-        new = self._new(order, BID, account, "account", price, open, place)
-        if new.owner not in self._accounts:
-            raise BadBookValue(f"account {account} was never set: call set_account first")
+        self.check_new(order)
+        bid = Bid(
+            id=index(order),
+            account=self.account(account),
+            buyer=index(account),
+            price=checked("price", price, 0, PRICE_MAX),
+            size=checked("open", open, 0, INT32_MAX),
+            place=checked("place", place, INT64_MIN, INT64_MAX),
+        )
         check_screen(screen)
-        new.screen = screen
-        self._orders[new.order] = self._accounts[new.owner].bids[new.order] = new
-        self._refresh(new)
+        bid.screen, bid.spend = screen, checked("spend", spend, 0, INT64_MAX)
+        self.enter(bid)
 
     def add_ask(self, order: int, machine: int, price: int, open: int, place: int) -> None:
         """Add an ask to its machine and, where it may match, to the book."""
-        new = self._new(order, ASK, machine, "machine", price, open, place)
-        if new.owner not in self._machines:
-            raise BadBookValue(f"machine {machine} was never set: call set_machine first")
-        self._orders[new.order] = self._machines[new.owner].asks[new.order] = new
-        self._refresh(new)
-
-    def _new(self, order: int, side: int, owner: int, word: str, price: int, open: int, place: int) -> _Order:
-        order = checked("order", order, 0, ID_LIMIT - 1)
-        if order in self._orders:
-            raise DuplicateOrder(order)
-        owner = checked(word, owner, 0, ID_LIMIT - 1)
-        price = checked("price", price, 0, PRICE_MAX)
-        open = checked("open", open, 0, INT32_MAX)
-        return _Order(
-            order, side, owner, price, open, checked("place", place, INT64_MIN, INT64_MAX), Screen()
+        self.check_new(order)
+        ask = Ask(
+            id=index(order),
+            machine=self.machine(machine),
+            price=checked("price", price, 0, PRICE_MAX),
+            size=checked("open", open, 0, INT32_MAX),
+            place=checked("place", place, INT64_MIN, INT64_MAX),
         )
+        self.enter(ask)
 
-    def _find(self, order: int) -> _Order:
-        if order not in self._orders:
-            raise UnknownOrder(order)
-        return self._orders[order]
+    def check_new(self, order: int) -> None:
+        """Raise where this id may not be taken."""
+        id = checked("order", order, 0, INT64_MAX)
+        if id & (ID_LIMIT - 1) in self.orders:
+            raise DuplicateOrder(order)
+        if id >> INDEX_BITS <= self.numbers.get(id & (ID_LIMIT - 1), -1):
+            raise FinishedOrder(order)
+
+    def enter(self, order: Bid | Ask) -> None:
+        """Put a checked order into the book."""
+        self.orders[order.index] = order
+        self.numbers[order.index] = order.id >> INDEX_BITS
+        if order.expires:
+            self.expiries.add((order.expires, order.id))
+        if isinstance(order, Ask):
+            order.machine.asks[order.index] = order
+        self.put(order)
+
+    def put(self, order: Bid | Ask) -> None:
+        """Give an order the place that it has by its price and its `place`."""
+        self.last_place = max(self.last_place, order.place)
+        if isinstance(order, Bid):
+            order.account.bids[order.price, order.index] = order
+        self.refresh(order)
+
+    def pull(self, order: Bid | Ask) -> None:
+        """Take an order from its place, before it gets another or is gone."""
+        if isinstance(order, Bid):
+            del order.account.bids[order.price, order.index]
+        self.side(order).leave(order)
+
+    def side(self, order: Bid | Ask) -> Side:
+        """Return the side that an order is on."""
+        return self.bids if isinstance(order, Bid) else self.asks
+
+    def refresh(self, order: Bid | Ask, touch: bool = False) -> None:
+        """See `Side.refresh`."""
+        self.side(order).refresh(order, touch)
+
+    def find(self, order: int) -> Bid | Ask:
+        """Return the order with this id."""
+        id = index(order)
+        found = self.orders.get(id & (ID_LIMIT - 1))
+        if found is not None and found.id == id:
+            return found
+        if id >= 0 and id >> INDEX_BITS <= self.numbers.get(id & (ID_LIMIT - 1), -1):
+            raise FinishedOrder(order)
+        raise UnknownOrder(order)
 
     def reprice(self, order: int, price: int, place: int) -> None:
         """Move an order to another limit and place in time: a new arrival (R9)."""
-        entry = self._find(order)
+        entry = self.find(order)
         price = checked("price", price, 0, PRICE_MAX)
         place = checked("place", place, INT64_MIN, INT64_MAX)
-        self._leave(entry)
+        self.pull(entry)
         entry.price, entry.place = price, place
-        self._refresh(entry)
+        self.put(entry)
 
     def rescreen(self, order: int, screen: Screen) -> None:
         """Give a bid another screen; it keeps its place and is touched (R9)."""
-        entry = self._find(order)
-        if entry.side != BID:
+        entry = self.find(order)
+        if not isinstance(entry, Bid):
             raise BadBookValue(f"order {order} is an ask: only a bid has a screen")
         check_screen(screen)
         entry.screen = screen
-        self._refresh(entry, touch=True)
+        self.refresh(entry, touch=True)
 
     def set_open(self, order: int, open: int) -> None:
         """Set the free slots; an order that was busy returns to its own place (R10)."""
-        entry = self._find(order)
-        entry.open = checked("open", open, 0, INT32_MAX)
-        self._refresh(entry)
+        entry = self.find(order)
+        entry.size = entry.running + checked("open", open, 0, INT32_MAX)
+        self.refresh(entry)
+
+    def set_spend(self, order: int, spend: int) -> None:
+        """Set what a bid may still spend; it wakes or falls asleep (R3)."""
+        entry = self.find(order)
+        if not isinstance(entry, Bid):
+            raise BadBookValue(f"order {order} is an ask: only a bid has a most to spend")
+        entry.spend = checked("spend", spend, 0, INT64_MAX)
+        self.refresh(entry)
 
     def remove(self, order: int) -> None:
-        """Take an order out; its id is unknown from now on."""
-        entry = self._find(order)
-        self._leave(entry)
-        del self._orders[order]
-        if entry.side == BID:
-            del self._accounts[entry.owner].bids[order]
-        else:
-            del self._machines[entry.owner].asks[order]
-        self._partners = {pair: slots for pair, slots in self._partners.items() if order not in pair}
+        """Take an order out; its id is finished from now on."""
+        self.end(self.find(order))
 
-    def _leave(self, order: _Order) -> None:
-        self._live[order.side].pop(order.key, None)
-        self._touched[order.side].pop(order.key, None)
+    def end(self, order: Bid | Ask) -> None:
+        """Take an order out."""
+        self.pull(order)
+        if isinstance(order, Ask):
+            del order.machine.asks[order.index]
+        del self.orders[order.index]
+        self.expiries.discard((order.expires, order.id))
+        if self.partners:
+            self.partners = {pair: slots for pair, slots in self.partners.items() if order not in pair}
 
     def add_partner(self, bid: int, ask: int, slots: int) -> None:
         """Count slots whose last partner was this ask, never below none (R14)."""
-        if self._find(bid).side != BID:
+        buying = self.find(bid)
+        if not isinstance(buying, Bid):
             raise BadBookValue(f"bid is {bid}: this order is an ask")
-        if self._find(ask).side != ASK:
+        selling = self.find(ask)
+        if not isinstance(selling, Ask):
             raise BadBookValue(f"ask is {ask}: this order is a bid")
-        slots = checked("slots", slots, -INT32_MAX, INT32_MAX) + self._partners.pop((bid, ask), 0)
+        self.count_partners(buying, selling, checked("slots", slots, -INT32_MAX, INT32_MAX))
+
+    def count_partners(self, bid: Bid, ask: Ask, slots: int) -> None:
+        """Add to the slots that this pair had together."""
+        slots += self.partners.pop((bid, ask), 0)
         if slots > 0:
-            self._partners[bid, ask] = slots
+            self.partners[bid, ask] = slots
 
     def clear_partners(self) -> None:
         """Forget all partners (R14)."""
-        self._partners.clear()
+        self.partners.clear()
 
     # ---- matching
 
     def next_match(self, arriving: int = -1, partners_only: bool = False) -> Match | None:
         """Return the first pair with its price (R7) and the slots that it can open (R11)."""
-        arriving = checked("arriving", arriving, -1, ID_LIMIT - 1)
+        arriving = checked("arriving", arriving, -1, INT64_MAX)
+        pair = self.first_pair(partners_only)
+        return None if pair is None else self.terms(*pair, arriving)
+
+    def first_pair(self, partners_only: bool = False) -> tuple[Bid, Ask] | None:
+        """Return the first bid that has an eligible ask, with that ask (R5)."""
         for bid in self._bids_to_ask_for():
             ask = self._first_ask(bid, partners_only)
             if ask is not None:
-                price = bid.price if ask.order == arriving else ask.price
-                slots = min(bid.open, ask.open, self._partners.get((bid.order, ask.order), INT32_MAX))
-                if price > 0:
-                    slots = min(slots, 1 + (self._accounts[bid.owner].free - bid.price) // price)
-                return bid.order, ask.order, price, slots
+                return bid, ask
         return None
 
-    def _bids_to_ask_for(self) -> Iterator[_Order]:
+    def _bids_to_ask_for(self) -> Iterator[Bid]:
         """Yield, best first, the bids that a touched ask could meet, then the other touched ones."""
-        asks = self._touched[ASK]
-        lowest = asks.peekitem(0)[1].price if asks else PRICE_MAX + 1
-        for bid in self._live[BID].values():
-            if bid.price < lowest:
-                break
-            yield bid
-        for bid in self._touched[BID].values():
+        lowest = PRICE_MAX + 1
+        if self.asks.touched:
+            lowest = self.asks.touched.peekitem(0)[1].price
+            for bid in self.bids.live.values():
+                if bid.price < lowest:
+                    break
+                yield bid
+        for bid in self.bids.touched.values():
             if bid.price < lowest:
                 yield bid
 
-    def _first_ask(self, bid: _Order, partners_only: bool) -> _Order | None:
+    def _first_ask(self, bid: Bid, partners_only: bool) -> Ask | None:
         """Return the cheapest eligible ask: of that price the first last partner, or else the first (R14)."""
-        asks: SortedDict = (self._live if bid.key in self._touched[BID] else self._touched)[ASK]
-        first: _Order | None = None
+        asks = self.asks.live if bid.key in self.bids.touched else self.asks.touched
+        first: Ask | None = None
+        ask: Ask
         for ask in asks.values():
             if ask.price > (bid.price if first is None else first.price):
                 break
-            partner = (bid.order, ask.order) in self._partners
-            if (partner or not partners_only) and self._passes(bid, ask):
-                if partner or not self._partners:
-                    return ask  # type: ignore[no-any-return]
+            partner = bool(self.partners) and (bid, ask) in self.partners
+            if partners_only and not partner:
+                continue
+            if ask.machine.seller != bid.buyer and ask.machine.passes(bid.screen):
+                if partner or not self.partners:
+                    return ask
                 first = first or ask
         return first
 
-    def _passes(self, bid: _Order, ask: _Order) -> bool:
-        """Tell whether the machine and its seller pass the bid's screen (R6); the prices cross already."""
-        machine, screen = self._machines[ask.owner], bid.screen
-        return (
-            machine.account != bid.owner
-            and (not screen.only or machine.account in screen.only)
-            and machine.account not in screen.blocked
-            and screen.flags & ~machine.flags == 0
-            and all(number >= least for number, least in zip(machine.numbers, screen.minimums, strict=True))
-        )
+    def terms(self, bid: Bid, ask: Ask, arriving: int) -> Match:
+        """Return what a pair agrees on: the price (R7), and slots while they can be paid one by one (R11)."""
+        price = bid.price if ask.id == arriving else ask.price
+        slots = min(bid.open, ask.open, self.partners.get((bid, ask), INT32_MAX))
+        if price > 0:
+            slots = min(slots, 1 + (min(bid.account.free, bid.spend) - bid.price) // price)
+        return bid.id, ask.id, price, slots
 
     def settled(self) -> None:
         """Forget what was touched: nothing can match now."""
-        for touched in self._touched:
-            touched.clear()
+        self.bids.touched.clear()
+        self.asks.touched.clear()
+
+    # ---- asked
+
+    def apply(self, requests: Buffer, results: Results | None = None) -> Rows:
+        """Do an array of requests; see `exchange.matcher_twin`."""
+        return matcher.apply(self, requests, results)
+
+    def bid(
+        self,
+        order: int,
+        account: int,
+        price: int,
+        size: int,
+        screen: int = 0,
+        terms: int = STANDING,
+        spend: int = NO_BOUND,
+        expires: int = 0,
+    ) -> list[Match]:
+        """Place one bid."""
+        request = Request(
+            kind=records.BID, order=index(order), owner=index(account), price=index(price), size=index(size),
+            screen=index(screen), terms=index(terms), spend=index(spend), expires=index(expires),
+        )  # fmt: skip
+        return matcher.matches(matcher.one(self, request))
+
+    def ask(
+        self, order: int, machine: int, price: int, size: int, terms: int = STANDING, expires: int = 0
+    ) -> list[Match]:
+        """Place one ask."""
+        request = Request(
+            kind=records.ASK, order=index(order), owner=index(machine), price=index(price), size=index(size),
+            terms=index(terms), expires=index(expires),
+        )  # fmt: skip
+        return matcher.matches(matcher.one(self, request))
+
+    def amend(self, order: int, price: int = -1, size: int = -1, screen: int = -1) -> list[Match]:
+        """Give one order new terms (R9)."""
+        request = Request(
+            kind=records.AMEND, order=index(order), price=index(price), size=index(size), screen=index(screen)
+        )
+        return matcher.matches(matcher.one(self, request))
+
+    def cancel(self, order: int) -> int:
+        """End one order."""
+        rows = matcher.one(self, Request(kind=records.CANCEL, order=index(order)))
+        return rows[-1][3]
 
     # ---- what is there
 
-    def depth(self, side: int) -> list[tuple[int, int]]:
+    def quote_bid(self, account: int, price: int, size: int, screen: Screen, spend: int = NO_BOUND) -> Quote:
+        """Return what a bid would get (R6, R7, R11)."""
+        checked("account", account, NOBODY, ID_LIMIT - 1)
+        free = NO_BOUND if account == NOBODY else self.account(account).free
+        price = checked("price", price, 0, PRICE_MAX)
+        size = checked("size", size, 0, INT32_MAX)
+        check_screen(screen)
+        money = min(free, checked("spend", spend, 0, INT64_MAX))
+        return matcher.offer(self, account, price, size, screen, money)
+
+    def quote_ask(self, machine: int, price: int, size: int) -> Quote:
+        """Return what an ask would sell (R6, R7, R11)."""
+        entry = self.machine(machine)
+        price = checked("price", price, 0, PRICE_MAX)
+        return matcher.demand(self, entry, price, checked("size", size, 0, INT32_MAX))
+
+    def depth(self, side: int, most: int = INT32_MAX) -> list[tuple[int, int]]:
         """Return (price, open slots) of the live orders, best first (R11)."""
-        levels: dict[int, int] = {}
-        for order in self._live[checked("side", side, BID, ASK)].values():
-            levels[order.price] = levels.get(order.price, 0) + order.open
-        return list(levels.items())
+        orders = (self.bids, self.asks)[checked("side", side, BID, ASK)].live.values()
+        return _levels(orders, checked("most", most, 0, INT32_MAX))
+
+    def depth_for(
+        self, screen: Screen, price: int = PRICE_MAX, most: int = INT32_MAX
+    ) -> list[tuple[int, int]]:
+        """Return (price, open slots) of the live asks that pass a screen, best first."""
+        check_screen(screen)
+        price = checked("price", price, 0, PRICE_MAX)
+        asks = (a for a in self.asks.live.values() if a.price <= price and a.machine.passes(screen))
+        return _levels(asks, checked("most", most, 0, INT32_MAX))
 
     def best(self, side: int) -> int | None:
         """Return the best live price."""
-        live = self._live[checked("side", side, BID, ASK)]
+        live = (self.bids, self.asks)[checked("side", side, BID, ASK)].live
         return live.peekitem(0)[1].price if live else None
 
     def __len__(self) -> int:
-        return len(self._orders)
+        return len(self.orders)
 
     def _check(self) -> None:
-        dump = f"\norders {self._orders}\naccounts {self._accounts}\nmachines {self._machines}"
-        for side in (BID, ASK):
-            live = {o.key: o for o in self._orders.values() if o.side == side and self._may_match(o)}
-            assert dict(self._live[side]) == live, f"live of side {side}: {self._live[side]}{dump}"
-            assert self._touched[side].keys() <= live.keys(), f"touched: {self._touched[side]}{dump}"
-        owned = [o for a in self._accounts.values() for o in a.bids.values() if o.side == BID]
-        owned += [o for m in self._machines.values() for o in m.asks.values() if o.side == ASK]
-        assert sorted(o.order for o in owned) == sorted(self._orders), f"orders and owners{dump}"
-        for (bid, ask), slots in self._partners.items():
-            assert slots > 0 and self._orders[bid].side == BID and self._orders[ask].side == ASK, dump
+        dump = f"\norders {self.orders}\naccounts {self.accounts}\nmachines {self.machines}"
+        for kind, side in ((Bid, self.bids), (Ask, self.asks)):
+            live = {o.key: o for o in self.orders.values() if isinstance(o, kind) and o.is_live}
+            assert dict(side.live) == live, f"live {kind.__name__}: {side.live}{dump}"
+            assert side.touched.keys() <= live.keys(), f"touched {kind.__name__}: {side.touched}{dump}"
+        for at, order in self.orders.items():
+            assert (order.index, order.id >> INDEX_BITS) == (at, self.numbers[at]), f"ids{dump}"
+            assert order.size >= 0 and order.running >= 0, f"slots{dump}"
+            assert not (order.once and order.running), f"slots that do not come back{dump}"
+        owned = [o for a in self.accounts.values() for o in a.bids.values()]
+        owned += [o for m in self.machines.values() for o in m.asks.values()]
+        assert sorted(map(id, owned)) == sorted(map(id, self.orders.values())), f"orders and owners{dump}"
+        for (bid, ask), slots in self.partners.items():
+            assert slots > 0 and bid is self.orders[bid.index] and ask is self.orders[ask.index], dump
+        wanted = {(o.expires, o.id) for o in self.orders.values() if o.expires}
+        assert wanted == self.expiries, f"expiries {self.expiries}{dump}"
+        assert self.keeps.keys() == set(self.handles.values()) == self.screens.keys() - {0}, "handles"
+
+
+def _levels(orders: Iterator[Bid | Ask], most: int) -> list[tuple[int, int]]:
+    levels: dict[int, int] = {}
+    for order in orders:
+        if order.price not in levels and len(levels) == most:
+            break
+        levels[order.price] = levels.get(order.price, 0) + order.open
+    return list(levels.items())

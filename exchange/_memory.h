@@ -1,0 +1,60 @@
+/* Memory of the book.
+ *
+ * zeroed(): arrays that are addressed by id. New entries are zero, and cost nothing until they are touched, so an
+ * array may be as long as its highest id says. NULL where there is no memory; `old` is then as it was.
+ * grown(): heaps, levels and scratch, in the middle of a change. Without memory there the process ends: half a
+ * change must never be seen, and whoever keeps a log starts again from it. */
+#ifndef COREHOUR_MEMORY_H
+#define COREHOUR_MEMORY_H
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+static inline void no_memory(size_t entries, size_t size)
+{
+    fprintf(stderr, "the book has no memory for %zu entries of %zu bytes\n", entries, size);
+    abort();
+}
+
+static inline void *grown(void *old, size_t entries, size_t size)
+{
+    void *more = realloc(old, entries * size);
+    if (more == NULL)
+        no_memory(entries, size);
+    return more;
+}
+
+#ifdef __SANITIZE_ADDRESS__ /* so that each array has its guards */
+static inline void *zeroed(void *old, size_t have, size_t entries, size_t size)
+{
+    void *more = calloc(entries, size);
+    if (more != NULL && old != NULL) {
+        memcpy(more, old, have * size);
+        free(old);
+    }
+    return more;
+}
+
+static inline void unmap(void *array, size_t entries, size_t size)
+{
+    (void)entries, (void)size;
+    free(array);
+}
+#else
+static inline void *zeroed(void *old, size_t have, size_t entries, size_t size)
+{
+    void *more = old != NULL ? mremap(old, have * size, entries * size, MREMAP_MAYMOVE)
+                             : mmap(NULL, entries * size, PROT_READ | PROT_WRITE,
+                                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return more == MAP_FAILED ? NULL : more;
+}
+
+static inline void unmap(void *array, size_t entries, size_t size)
+{
+    if (array != NULL)
+        munmap(array, entries * size);
+}
+#endif
+#endif

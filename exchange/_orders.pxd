@@ -1,0 +1,515 @@
+"""Orders: where each stands, who is live, who is touched. What an engine tells the book ends here.
+
+A live order stands in its tag's heap and in its level. Busy and sleeping ones stand in neither and cost matching
+nothing; their own place is in their key, so they come back to it (R10). Slot 0 is nobody: an order's slot is its
+index plus one.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdlib cimport free
+from libc.string cimport memcmp
+
+from exchange._heap cimport Entry, Heap, clear, grown, precedes, push, replace, take, unmap, zeroed
+from exchange._levels cimport Levels, enter_level, free_levels, leave_level
+from exchange._screens cimport (
+    ASK,
+    BID,
+    NONE,
+    Relation,
+    Tags,
+    free_relation,
+    hold_kind,
+    rank_tag,
+    read_row,
+    release_kind,
+    release_screen,
+)
+
+cdef enum:
+    INDEX_MASK = 0xFFFFFFF  # exchange.book.INDEX_BITS of an id
+
+cdef extern from "stdint.h" nogil:
+    int64_t INT64_MAX
+    int64_t INT64_MIN
+
+ctypedef struct Order:  # a line of the cache
+    int64_t id
+    int64_t price
+    int64_t place
+    int32_t size
+    int32_t running
+    int32_t owner  # a bid's account, an ask's machine
+    int32_t tag  # a bid's screen, an ask's kind
+    int32_t level  # while live
+    int32_t owner_before  # the owner's orders, in a list
+    int32_t owner_after
+    int32_t partners  # first of the order's partner entries
+    uint8_t side
+    uint8_t used  # the slot had an order once
+    uint8_t there  # it has one now
+    uint8_t live
+    uint8_t once  # slots that match do not come back
+    uint8_t bounded  # `bounds` has something of it
+
+ctypedef struct Bound:  # what few orders have
+    int64_t spend  # the most that it may still spend
+    int64_t expires  # 0: never
+
+ctypedef struct Account:
+    int64_t free
+    int64_t lowest  # bounds of its bids' prices: free money that moves outside them wakes nobody
+    int64_t highest
+    int64_t taken  # scratch: what a quote has taken of it so far
+    int32_t orders
+    uint8_t known
+    uint8_t present
+
+ctypedef struct Machine:
+    int32_t account
+    int32_t kind
+    int32_t orders
+    uint8_t known
+    uint8_t ready
+
+ctypedef struct Partner:  # R14: slots of bid whose last partner was ask; in a list of each
+    int32_t orders[2]  # by side
+    int64_t slots  # 0 in an entry that is not used, linked by after[0]
+    int32_t before[2]
+    int32_t after[2]
+
+ctypedef struct Step:  # of a walk through orders by price and time
+    int64_t price
+    int64_t place
+    int32_t at
+    int32_t tag  # the place is in this tag's heap; -1: in the side's
+
+ctypedef struct Core:
+    Order *orders
+    Bound *bounds
+    int32_t *in_tag  # by slot, places in heaps: of the order's tag,
+    int32_t *in_touched  # of those touched,
+    int32_t *in_renewals  # of live bids that have partners,
+    int32_t *in_expiry  # of those that expire
+    Account *accounts
+    Machine *machines
+    Partner *partners
+    size_t orders_room, accounts_room, machines_room
+    Relation relation
+    Heap touched[2]
+    Levels levels[2]
+    Heap renewals
+    Heap expiry
+    int32_t partners_top, partners_room, partners_unused
+    int64_t last_place
+    int64_t count
+    Step *steps
+    int32_t steps_size, steps_room
+
+
+cdef inline int64_t worth(const Order *order) noexcept nogil:
+    """Its price, turned so that less is better."""
+    return order.price if order.side == ASK else -order.price
+
+
+cdef inline int32_t open_of(const Order *order) noexcept nogil:
+    return order.size - order.running if order.size > order.running else 0
+
+
+cdef inline int64_t spend_of(const Core *core, int32_t slot) noexcept nogil:
+    return core.bounds[slot].spend if core.orders[slot].bounded else INT64_MAX
+
+
+cdef inline int32_t account_of(const Core *core, const Order *order) noexcept nogil:
+    return order.owner if order.side == BID else core.machines[order.owner].account
+
+
+cdef inline Entry entry_of(const Core *core, int32_t slot) noexcept nogil:
+    cdef const Order *order = &core.orders[slot]
+    cdef Entry entry
+    entry.price, entry.place, entry.id = worth(order), order.place, slot
+    entry.account = account_of(core, order)
+    return entry
+
+
+cdef inline bint may_match(const Core *core, int32_t slot) noexcept nogil:
+    """Whether an order is to be live (R3, R6, R11)."""
+    cdef const Order *order = &core.orders[slot]
+    cdef const Account *account
+    if order.size <= order.running:
+        return False
+    if order.side == ASK:
+        return core.machines[order.owner].ready
+    account = &core.accounts[order.owner]
+    return account.present and account.free >= order.price and spend_of(core, slot) >= order.price
+
+
+# ---- live and touched
+
+cdef inline void enter_tag(Core *core, int32_t slot) noexcept nogil:
+    cdef Order *order = &core.orders[slot]
+    cdef Tags *side = &core.relation.sides[order.side]
+    push(&side.tags[order.tag].orders, entry_of(core, slot), core.in_tag)
+    if core.in_tag[slot] == 1:
+        rank_tag(side, order.tag)
+
+
+cdef inline void leave_tag(Core *core, int32_t slot) noexcept nogil:
+    cdef Order *order = &core.orders[slot]
+    cdef Tags *side = &core.relation.sides[order.side]
+    cdef int32_t at = core.in_tag[slot] - 1
+    take(&side.tags[order.tag].orders, at, core.in_tag)
+    if at == 0:
+        rank_tag(side, order.tag)
+
+
+cdef inline void touch(Core *core, int32_t slot) noexcept nogil:
+    """It may have become able to match. A bid stands by its own key; an ask first, until its best bid is known."""
+    cdef int side = core.orders[slot].side
+    cdef Entry entry = entry_of(core, slot)
+    if side == ASK:
+        entry.price, entry.place, entry.account = INT64_MIN, 0, 0
+        if core.in_touched[slot]:
+            replace(&core.touched[ASK], core.in_touched[slot] - 1, entry, core.in_touched)
+            return
+    if not core.in_touched[slot]:
+        push(&core.touched[side], entry, core.in_touched)
+
+
+cdef inline void untouch(Core *core, int32_t slot) noexcept nogil:
+    if core.in_touched[slot]:
+        take(&core.touched[core.orders[slot].side], core.in_touched[slot] - 1, core.in_touched)
+
+
+cdef inline void awake(Core *core, int32_t slot) noexcept nogil:
+    cdef Order *order = &core.orders[slot]
+    order.live = True
+    enter_tag(core, slot)
+    order.level = enter_level(&core.levels[order.side], worth(order), open_of(order))
+    if order.partners and order.side == BID:
+        push(&core.renewals, entry_of(core, slot), core.in_renewals)
+
+
+cdef inline void sleep(Core *core, int32_t slot, int32_t shown) noexcept nogil:
+    """`shown`: the slots that its level counts of it."""
+    cdef Order *order = &core.orders[slot]
+    order.live = False
+    leave_tag(core, slot)
+    leave_level(&core.levels[order.side], order.level, shown)
+    if core.in_renewals[slot]:
+        take(&core.renewals, core.in_renewals[slot] - 1, core.in_renewals)
+    untouch(core, slot)
+
+
+cdef inline void refresh(Core *core, int32_t slot, bint changed) noexcept nogil:
+    """Put an order where it belongs; one that wakes up, or `changed`, is touched."""
+    cdef Order *order = &core.orders[slot]
+    if not may_match(core, slot):
+        if order.live:
+            sleep(core, slot, open_of(order))
+    elif not order.live:
+        awake(core, slot)
+        touch(core, slot)
+    elif changed:
+        touch(core, slot)
+
+
+cdef inline void resize(Core *core, int32_t slot, int32_t size, int32_t running) noexcept nogil:
+    """Another size, or other contracts running: its open slots change, its place does not."""
+    cdef Order *order = &core.orders[slot]
+    cdef int32_t shown = open_of(order)
+    order.size, order.running = size, running
+    if not order.live:
+        refresh(core, slot, False)
+    elif size <= running:
+        sleep(core, slot, shown)
+    else:
+        core.levels[order.side].levels[order.level].open += open_of(order) - shown
+
+
+# ---- owners
+
+cdef inline int32_t *owner_head(Core *core, const Order *order) noexcept nogil:
+    if order.side == BID:
+        return &core.accounts[order.owner].orders
+    return &core.machines[order.owner].orders
+
+
+cdef inline void join_owner(Core *core, int32_t slot) noexcept nogil:
+    cdef Order *order = &core.orders[slot]
+    cdef int32_t *head = owner_head(core, order)
+    order.owner_before, order.owner_after = 0, head[0]
+    if head[0]:
+        core.orders[head[0]].owner_before = slot
+    head[0] = slot
+
+
+cdef inline void leave_owner(Core *core, int32_t slot) noexcept nogil:
+    cdef Order *order = &core.orders[slot]
+    if order.owner_before:
+        core.orders[order.owner_before].owner_after = order.owner_after
+    else:
+        owner_head(core, order)[0] = order.owner_after
+    if order.owner_after:
+        core.orders[order.owner_after].owner_before = order.owner_before
+
+
+cdef inline void widen_bounds(Account *account, int64_t price) noexcept nogil:
+    account.lowest = min(account.lowest, price) if account.orders else price
+    account.highest = max(account.highest, price) if account.orders else price
+
+
+cdef inline void tell_account(Core *core, int32_t index, bint present, int64_t free) noexcept nogil:
+    """O(1) unless one of its bids may wake or fall asleep by it, then O(its bids)."""
+    cdef Account *account = &core.accounts[index]
+    cdef int64_t old = account.free
+    cdef bint was = account.present
+    cdef int32_t bid
+    account.known, account.present, account.free = True, present, free
+    if not account.orders:
+        return
+    if present == was and (not present or max(old, free) < account.lowest or min(old, free) >= account.highest):
+        return
+    bid = account.orders
+    account.lowest, account.highest = INT64_MAX, 0
+    while bid:
+        account.lowest = min(account.lowest, core.orders[bid].price)
+        account.highest = max(account.highest, core.orders[bid].price)
+        refresh(core, bid, False)
+        bid = core.orders[bid].owner_after
+
+
+cdef inline void tell_ready(Core *core, int32_t index, bint ready) noexcept nogil:
+    cdef Machine *machine = &core.machines[index]
+    cdef int32_t ask = machine.orders
+    machine.ready = ready
+    while ask:
+        refresh(core, ask, False)
+        ask = core.orders[ask].owner_after
+
+
+cdef inline void tell_machine(
+    Core *core, int32_t index, int32_t account, const int32_t *row, bint ready
+) noexcept nogil:
+    """Its profile and seller; its asks go to their new kind, at their own places. O(its asks * log n)."""
+    cdef Machine *machine = &core.machines[index]
+    cdef int32_t old = machine.kind, kind = hold_kind(&core.relation, row), ask = machine.orders
+    cdef bint changed = kind != old or account != machine.account
+    if changed:
+        while ask:  # out of the old heap by the old key
+            if core.orders[ask].live:
+                leave_tag(core, ask)
+            ask = core.orders[ask].owner_after
+    machine.known, machine.account, machine.kind = True, account, kind
+    if old:
+        release_kind(&core.relation, old)
+    machine.ready = ready
+    ask = machine.orders
+    while ask:
+        core.orders[ask].tag = kind
+        if changed and core.orders[ask].live:
+            enter_tag(core, ask)
+        refresh(core, ask, changed)
+        ask = core.orders[ask].owner_after
+
+
+cdef inline void tell_number(Core *core, int32_t index, int column, int32_t value) noexcept nogil:
+    cdef int32_t row[32]
+    read_row(&core.relation.sides[ASK], core.machines[index].kind, row)
+    row[column] = value
+    tell_machine(core, index, core.machines[index].account, row, core.machines[index].ready)
+
+
+# ---- partners (R14)
+
+cdef inline int32_t partner_entry(const Core *core, int32_t bid, int32_t ask) noexcept nogil:
+    """The pair's entry or 0; both lists are walked at once, so the shorter one is what it costs."""
+    cdef int32_t of_bid = core.orders[bid].partners, of_ask = core.orders[ask].partners
+    while of_bid and of_ask:
+        if core.partners[of_bid].orders[ASK] == ask:
+            return of_bid
+        if core.partners[of_ask].orders[BID] == bid:
+            return of_ask
+        of_bid, of_ask = core.partners[of_bid].after[BID], core.partners[of_ask].after[ASK]
+    return 0
+
+
+cdef inline void drop_partner(Core *core, int32_t entry) noexcept nogil:
+    cdef Partner *partner = &core.partners[entry]
+    cdef int32_t bid = partner.orders[BID]
+    cdef int side
+    for side in range(2):
+        if partner.before[side]:
+            core.partners[partner.before[side]].after[side] = partner.after[side]
+        else:
+            core.orders[partner.orders[side]].partners = partner.after[side]
+        if partner.after[side]:
+            core.partners[partner.after[side]].before[side] = partner.before[side]
+    partner.slots, partner.after[0], core.partners_unused = 0, core.partners_unused, entry
+    if not core.orders[bid].partners and core.in_renewals[bid]:
+        take(&core.renewals, core.in_renewals[bid] - 1, core.in_renewals)
+
+
+cdef inline void new_partner(Core *core, int32_t bid, int32_t ask, int64_t slots) noexcept nogil:
+    cdef int32_t entry = core.partners_unused
+    cdef int32_t ends[2]
+    cdef Partner *partner
+    cdef int side
+    ends[BID], ends[ASK] = bid, ask
+    if entry:
+        core.partners_unused = core.partners[entry].after[0]
+    else:
+        entry = core.partners_top
+        core.partners_top += 1
+        if entry >= core.partners_room:
+            core.partners_room = max(64, 2 * core.partners_room)
+            core.partners = <Partner *>grown(core.partners, core.partners_room, sizeof(Partner))
+    partner = &core.partners[entry]
+    partner.slots = slots
+    for side in range(2):
+        partner.orders[side], partner.before[side] = ends[side], 0
+        partner.after[side] = core.orders[ends[side]].partners
+        if partner.after[side]:
+            core.partners[partner.after[side]].before[side] = entry
+        core.orders[ends[side]].partners = entry
+    if core.orders[bid].live and not core.in_renewals[bid]:
+        push(&core.renewals, entry_of(core, bid), core.in_renewals)
+
+
+cdef inline void tell_partner(Core *core, int32_t bid, int32_t ask, int64_t slots) noexcept nogil:
+    """Count slots of this pair, never below none. O(partners of the one that has fewer)."""
+    cdef int32_t entry = partner_entry(core, bid, ask)
+    if entry:
+        core.partners[entry].slots += slots
+        if core.partners[entry].slots <= 0:
+            drop_partner(core, entry)
+    elif slots > 0:
+        new_partner(core, bid, ask, slots)
+
+
+cdef inline void forget_partners(Core *core) noexcept nogil:
+    cdef int32_t entry
+    for entry in range(1, core.partners_top):
+        if core.partners[entry].slots:
+            core.orders[core.partners[entry].orders[BID]].partners = 0
+            core.orders[core.partners[entry].orders[ASK]].partners = 0
+    core.partners_top, core.partners_unused = 1, 0
+    clear(&core.renewals, core.in_renewals)
+
+
+# ---- orders
+
+cdef inline int32_t slot_of_id(const Core *core, int64_t order) noexcept nogil:
+    """The slot of a living order; 0 where there is none."""
+    cdef int64_t slot = (order & INDEX_MASK) + 1
+    if order < 0 or slot >= <int64_t>core.orders_room:
+        return 0
+    return <int32_t>slot if core.orders[slot].there and core.orders[slot].id == order else 0
+
+
+cdef inline bint was_there(const Core *core, int64_t order) noexcept nogil:
+    """Whether an id that no living order has was an order's, or can't be one's any more."""
+    cdef int64_t slot = (order & INDEX_MASK) + 1
+    if order < 0 or slot >= <int64_t>core.orders_room or not core.orders[slot].used:
+        return False
+    return order <= core.orders[slot].id
+
+
+cdef inline void set_bound(Core *core, int32_t slot, int64_t spend, int64_t expires) noexcept nogil:
+    """The most that it may spend, and when it expires. O(1), O(log n) where it expires."""
+    cdef Entry entry
+    if core.in_expiry[slot]:
+        take(&core.expiry, core.in_expiry[slot] - 1, core.in_expiry)
+    core.orders[slot].bounded = spend != INT64_MAX or expires != 0
+    if core.orders[slot].bounded:
+        core.bounds[slot].spend, core.bounds[slot].expires = spend, expires
+    if expires:
+        entry.price, entry.place, entry.id, entry.account = expires, core.orders[slot].id, slot, 0
+        push(&core.expiry, entry, core.in_expiry)
+
+
+cdef inline int32_t store(
+    Core *core, int64_t id, int side, int32_t owner, int32_t tag, int64_t price, int32_t size, int64_t place,
+    int64_t spend, int64_t expires, bint once,
+) noexcept nogil:
+    """A checked order, for which there is room; a bid's screen has been held for it. Returns its slot."""
+    cdef int32_t slot = <int32_t>(id & INDEX_MASK) + 1
+    cdef Order *order = &core.orders[slot]
+    order.id, order.price, order.place, order.size, order.running = id, price, place, size, 0
+    order.owner, order.tag, order.level, order.partners = owner, tag, 0, 0
+    order.side, order.used, order.there, order.live, order.once = side, True, True, False, once
+    order.bounded = False
+    if side == BID:
+        widen_bounds(&core.accounts[owner], price)
+    if spend != INT64_MAX or expires:
+        set_bound(core, slot, spend, expires)
+    join_owner(core, slot)
+    core.last_place = max(core.last_place, place)
+    core.count += 1
+    refresh(core, slot, False)
+    return slot
+
+
+cdef inline void discard(Core *core, int32_t slot) noexcept nogil:
+    """Take an order out; it is finished."""
+    cdef Order *order = &core.orders[slot]
+    if order.live:
+        sleep(core, slot, open_of(order))
+    while order.partners:
+        drop_partner(core, order.partners)
+    if core.in_expiry[slot]:
+        take(&core.expiry, core.in_expiry[slot] - 1, core.in_expiry)
+    leave_owner(core, slot)
+    if order.side == BID:
+        release_screen(&core.relation, order.tag)
+    order.there = False
+    core.count -= 1
+
+
+cdef inline void move_order(Core *core, int32_t slot, int64_t price, int64_t place) noexcept nogil:
+    """Another limit, and another place in time (R9)."""
+    cdef Order *order = &core.orders[slot]
+    if order.live:
+        sleep(core, slot, open_of(order))
+    order.price, order.place = price, place
+    if order.side == BID:
+        widen_bounds(&core.accounts[order.owner], price)
+    core.last_place = max(core.last_place, place)
+    refresh(core, slot, False)
+
+
+cdef inline void change_screen(Core *core, int32_t slot, int32_t screen) noexcept nogil:
+    """Another screen, held for it already, at its own place (R9)."""
+    cdef Order *order = &core.orders[slot]
+    cdef int32_t old = order.tag
+    if order.live:
+        leave_tag(core, slot)
+    order.tag = screen
+    if order.live:
+        enter_tag(core, slot)
+    release_screen(&core.relation, old)
+    refresh(core, slot, True)
+
+
+cdef inline void forget_touched(Core *core) noexcept nogil:
+    clear(&core.touched[BID], core.in_touched)
+    clear(&core.touched[ASK], core.in_touched)
+
+
+cdef inline void free_core(Core *core) noexcept nogil:
+    cdef int side
+    unmap(core.orders, core.orders_room, sizeof(Order))
+    unmap(core.bounds, core.orders_room, sizeof(Bound))
+    unmap(core.in_tag, core.orders_room, sizeof(int32_t))
+    unmap(core.in_touched, core.orders_room, sizeof(int32_t))
+    unmap(core.in_renewals, core.orders_room, sizeof(int32_t))
+    unmap(core.in_expiry, core.orders_room, sizeof(int32_t))
+    unmap(core.accounts, core.accounts_room, sizeof(Account))
+    unmap(core.machines, core.machines_room, sizeof(Machine))
+    free(core.partners)
+    free(core.steps)
+    free(core.renewals.entries)
+    free(core.expiry.entries)
+    for side in range(2):
+        free(core.touched[side].entries)
+        free_levels(&core.levels[side])
+    free_relation(&core.relation)

@@ -1,0 +1,460 @@
+"""Requests done by the market's rules (R3, R5-R11, R14): what `exchange.book_records` says, in C."""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t
+
+from exchange._heap cimport grown
+from exchange._match cimport Pair, find, settle_terms
+from exchange._orders cimport (
+    INDEX_MASK,
+    INT64_MAX,
+    Core,
+    Order,
+    change_screen,
+    discard,
+    forget_partners,
+    forget_touched,
+    move_order,
+    open_of,
+    partner_entry,
+    refresh,
+    resize,
+    slot_of_id,
+    spend_of,
+    store,
+    tell_account,
+    tell_number,
+    tell_partner,
+    tell_ready,
+    was_there,
+)
+from exchange._screens cimport ASK, BID, Demand, among
+from exchange._search cimport Found, Seeker, quote_to_ask, quote_to_bid
+
+cdef enum Kind:
+    DO_BID, DO_ASK, DO_AMEND, DO_CANCEL, DO_RETURN, DO_SETTLE, DO_ACCOUNT, DO_READY, DO_NUMBER, DO_EXPIRE
+
+cdef enum Terms:
+    STANDING, ONCE, IOC, FOK, MARKET
+    POST_ONLY = 8
+
+cdef enum What:
+    MATCH, RESTS, GONE, EXPIRED, REFUSED
+
+cdef enum Code:
+    DONE, UNKNOWN, DUPLICATE, FINISHED, BAD_VALUE, WRONG_SIDE, UNFUNDED, NOT_WHOLE, WOULD_MATCH
+
+cdef enum Field:
+    F_ORDER, F_OTHER, F_PRICE, F_SPEND, F_EXPIRES, F_SIZE, F_OWNER, F_SCREEN, F_KIND, F_TERMS
+
+cdef extern from *:
+    """
+    #define PRICE_MAX (INT64_C(1) << 62)
+    """
+    int64_t PRICE_MAX
+    int64_t INT32_MAX
+    int64_t INT32_MIN
+
+ctypedef struct Request:
+    int64_t order
+    int64_t other
+    int64_t price
+    int64_t spend
+    int64_t expires
+    int32_t size
+    int32_t owner
+    int32_t screen
+    uint8_t kind
+    uint8_t terms
+    uint16_t pad
+
+ctypedef struct Result:
+    int64_t order
+    int64_t other
+    int64_t price
+    int32_t slots
+    int32_t request
+    uint8_t what
+    uint8_t code
+    uint16_t pad
+    uint32_t pad2
+
+ctypedef struct Rows:
+    Result *rows
+    int64_t size
+    int64_t room
+
+
+cdef inline void say(
+    Rows *out, int32_t request, int what, int code, int64_t order, int64_t other, int64_t price, int32_t slots
+) noexcept nogil:
+    cdef Result *row
+    if out.size == out.room:
+        out.room = max(64, 2 * out.room)
+        out.rows = <Result *>grown(out.rows, out.room, sizeof(Result))
+    row = &out.rows[out.size]
+    out.size += 1
+    row.order, row.other, row.price, row.slots, row.request = order, other, price, slots, request
+    row.what, row.code, row.pad, row.pad2 = what, code, 0, 0
+
+
+# ---- matching
+
+cdef inline void use_slots(Core *core, int32_t slot, int32_t slots) noexcept nogil:
+    """Slots of an order have matched."""
+    cdef Order *order = &core.orders[slot]
+    if not order.once:
+        resize(core, slot, order.size, order.running + slots)
+    elif order.size == slots:
+        discard(core, slot)
+    else:
+        resize(core, slot, order.size - slots, 0)
+
+
+cdef inline void match_all(Core *core, int32_t arriving, int32_t request, Rows *out) noexcept nogil:
+    """Match until nothing matches; each match takes slots, and holds its money (R3)."""
+    cdef Pair pair
+    cdef int32_t buyer, slots
+    cdef int64_t cost
+    while find(core, &pair):
+        settle_terms(core, &pair, arriving)
+        slots, cost = <int32_t>pair.slots, pair.slots * pair.price
+        buyer = core.orders[pair.bid].owner
+        say(out, request, MATCH, DONE, core.orders[pair.bid].id, core.orders[pair.ask].id, pair.price, slots)
+        if core.orders[pair.bid].partners and partner_entry(core, pair.bid, pair.ask):
+            tell_partner(core, pair.bid, pair.ask, -pair.slots)
+        if core.orders[pair.bid].bounded and core.bounds[pair.bid].spend != INT64_MAX:
+            core.bounds[pair.bid].spend -= cost
+        use_slots(core, pair.ask, slots)
+        use_slots(core, pair.bid, slots)
+        tell_account(core, buyer, core.accounts[buyer].present, core.accounts[buyer].free - cost)
+        if core.orders[pair.bid].live and core.orders[pair.bid].bounded:
+            refresh(core, pair.bid, False)
+    if core.partners_top > 1:
+        forget_partners(core)
+    if core.touched[BID].size or core.touched[ASK].size:
+        forget_touched(core)
+
+
+# ---- orders
+
+cdef inline int32_t check_id(const Core *core, int64_t order) noexcept nogil:
+    """Why an order may not have this id; 0 if it may."""
+    if order < 0:
+        return BAD_VALUE
+    if core.orders[(order & INDEX_MASK) + 1].there:
+        return DUPLICATE
+    return FINISHED if was_there(core, order) else 0
+
+
+cdef inline int check_bid(const Core *core, const Request *r, int32_t *field) noexcept nogil:
+    cdef int code = check_id(core, r.order)
+    cdef int terms = r.terms & ~POST_ONLY
+    field[0] = F_ORDER
+    if code:
+        return code
+    field[0] = F_OWNER
+    if r.owner < 0 or <size_t>r.owner >= core.accounts_room or not core.accounts[r.owner].known:
+        return BAD_VALUE
+    field[0] = F_PRICE
+    if r.terms != MARKET and (r.price < 0 or r.price > PRICE_MAX):
+        return BAD_VALUE
+    field[0] = F_SPEND
+    if r.spend < 0:
+        return BAD_VALUE
+    field[0] = F_EXPIRES
+    if r.expires < 0:
+        return BAD_VALUE
+    field[0] = F_SIZE
+    if r.size < 1:
+        return BAD_VALUE
+    field[0] = F_SCREEN
+    if not is_kept(core, r.screen):
+        return BAD_VALUE
+    field[0] = F_TERMS
+    return BAD_VALUE if terms > MARKET or (r.terms & POST_ONLY and terms > ONCE) else 0
+
+
+cdef inline int check_ask(const Core *core, const Request *r, int32_t *field) noexcept nogil:
+    cdef int code = check_id(core, r.order)
+    cdef int terms = r.terms & ~POST_ONLY
+    field[0] = F_ORDER
+    if code:
+        return code
+    field[0] = F_OWNER
+    if not is_machine(core, r.owner):
+        return BAD_VALUE
+    field[0] = F_PRICE
+    if r.price < 0 or r.price > PRICE_MAX:
+        return BAD_VALUE
+    field[0] = F_EXPIRES
+    if r.expires < 0:
+        return BAD_VALUE
+    field[0] = F_SIZE
+    if r.size < 1:
+        return BAD_VALUE
+    field[0] = F_TERMS
+    return BAD_VALUE if terms > FOK or (r.terms & POST_ONLY and terms > ONCE) else 0
+
+
+cdef inline bint is_kept(const Core *core, int32_t screen) noexcept nogil:
+    """Whether a handle is kept."""
+    return 0 <= screen < core.relation.sides[BID].top and core.relation.demands[screen].kept > 0
+
+
+cdef inline bint is_machine(const Core *core, int32_t machine) noexcept nogil:
+    return 0 <= machine and <size_t>machine < core.machines_room and core.machines[machine].known
+
+
+cdef inline Found quote_bid(
+    Core *core, int32_t account, int32_t screen, int64_t price, int64_t size, int64_t spend, bint market
+) noexcept nogil:
+    cdef Seeker who
+    cdef int64_t budget = spend
+    if account >= 0:
+        budget = min(spend, core.accounts[account].free)
+    who.side, who.account, who.tag, who.bound, who.sifted = BID, account, screen, price, False
+    return quote_to_bid(core, &who, size, budget, -1 if market else price)
+
+
+cdef inline Found quote_ask(Core *core, int32_t machine, int64_t price, int64_t size) noexcept nogil:
+    cdef Seeker who
+    who.side, who.account, who.tag = ASK, core.machines[machine].account, core.machines[machine].kind
+    who.bound, who.sifted = -price, False
+    return quote_to_ask(core, &who, size)
+
+
+cdef inline void finish(
+    Core *core, int32_t slot, bint arrives, int32_t size, bint stays, int32_t request, Rows *out
+) noexcept nogil:
+    """Match, and say what became of an order that came with `size`."""
+    cdef int64_t before = out.size, at, id = core.orders[slot].id
+    cdef int32_t left
+    match_all(core, slot if arrives else 0, request, out)
+    if core.orders[slot].there and stays:
+        say(out, request, RESTS, DONE, id, -1, core.orders[slot].price, open_of(&core.orders[slot]))
+        return
+    left = size
+    for at in range(before, out.size):
+        if out.rows[at].order == id or out.rows[at].other == id:
+            left -= out.rows[at].slots
+    if core.orders[slot].there:
+        discard(core, slot)
+    say(out, request, GONE, DONE, id, -1, -1, left)
+
+
+cdef inline int do_bid(Core *core, const Request *r, int32_t request, Rows *out, int32_t *field) noexcept nogil:
+    cdef int code = check_bid(core, r, field), terms = r.terms & ~POST_ONLY
+    cdef int64_t free = 0, price = r.price
+    cdef int32_t size = r.size, slot
+    cdef Found quote
+    cdef bint here
+    if code:
+        return code
+    here, free = core.accounts[r.owner].present, core.accounts[r.owner].free
+    if terms == MARKET:
+        if r.spend == 0 or r.spend == INT64_MAX or free < r.spend:
+            return UNFUNDED
+    elif free < price or r.spend < price:
+        return UNFUNDED
+    if r.terms & POST_ONLY or terms == FOK:
+        quote = quote_bid(core, r.owner, r.screen, price, 1 if r.terms & POST_ONLY else size, r.spend, False)
+        if r.terms & POST_ONLY and here and quote.slots:
+            return WOULD_MATCH
+        if terms == FOK and (not here or quote.slots < size):
+            return NOT_WHOLE
+    elif terms == MARKET:
+        quote = quote_bid(core, r.owner, r.screen, PRICE_MAX, size, r.spend, True)
+        size, price = <int32_t>quote.slots, quote.worst
+        if size == 0:
+            say(out, request, GONE, DONE, r.order, -1, -1, r.size)
+            return DONE
+    core.relation.sides[BID].tags[r.screen].holders += 1
+    slot = store(core, r.order, BID, r.owner, r.screen, price, size, core.last_place + 1, r.spend,
+                 r.expires if terms <= ONCE else 0, terms != STANDING)
+    finish(core, slot, True, r.size, terms <= ONCE, request, out)
+    return DONE
+
+
+cdef inline int do_ask(Core *core, const Request *r, int32_t request, Rows *out, int32_t *field) noexcept nogil:
+    cdef int code = check_ask(core, r, field), terms = r.terms & ~POST_ONLY
+    cdef int32_t slot
+    cdef Found quote
+    cdef bint here
+    if code:
+        return code
+    here = core.machines[r.owner].ready
+    if r.terms & POST_ONLY or terms == FOK:
+        quote = quote_ask(core, r.owner, r.price, 1 if r.terms & POST_ONLY else r.size)
+        if r.terms & POST_ONLY and here and quote.slots:
+            return WOULD_MATCH
+        if terms == FOK and (not here or quote.slots < r.size):
+            return NOT_WHOLE
+    slot = store(core, r.order, ASK, r.owner, core.machines[r.owner].kind, r.price, r.size,
+                 core.last_place + 1, INT64_MAX, r.expires if terms <= ONCE else 0, terms != STANDING)
+    finish(core, slot, True, r.size, terms <= ONCE, request, out)
+    return DONE
+
+
+cdef inline bint within(const Demand *new, const Demand *old) noexcept nogil:
+    """Whether a screen is as narrow as another, or narrower, part by part (R9)."""
+    cdef int i
+    for i in range(16):
+        if new.row[i] < old.row[i]:
+            return False
+    for i in range(16, 32):
+        if old.row[i] & ~new.row[i]:
+            return False
+    if old.only and not new.only:
+        return False
+    if old.only:
+        for i in range(new.only):
+            if not among(new.accounts[i], old.accounts, old.only):
+                return False
+    for i in range(old.blocked):
+        if not among(old.accounts[old.only + i], new.accounts + new.only, new.blocked):
+            return False
+    return True
+
+
+cdef inline int code_of_missing(const Core *core, int64_t order) noexcept nogil:
+    return FINISHED if was_there(core, order) else UNKNOWN
+
+
+cdef inline int do_cancel(Core *core, int64_t order, int32_t request, Rows *out) noexcept nogil:
+    cdef int32_t slot = slot_of_id(core, order)
+    if not slot:
+        return code_of_missing(core, order)
+    say(out, request, GONE, DONE, order, -1, -1, open_of(&core.orders[slot]))
+    discard(core, slot)
+    return DONE
+
+
+cdef inline int do_amend(Core *core, const Request *r, int32_t request, Rows *out, int32_t *field) noexcept nogil:
+    """R9: what makes a new arrival, and what keeps its place."""
+    cdef int32_t slot = slot_of_id(core, r.order), size
+    cdef Order *order = &core.orders[slot]
+    cdef int64_t price
+    cdef bint arrives
+    if not slot:
+        return code_of_missing(core, r.order)
+    field[0] = F_PRICE
+    if r.price < -1 or r.price > PRICE_MAX:
+        return BAD_VALUE
+    field[0] = F_SIZE
+    if r.size < -1:
+        return BAD_VALUE
+    field[0] = F_SCREEN
+    if r.screen != -1 and order.side == ASK and r.screen >= 0:
+        return WRONG_SIDE
+    if r.screen != -1 and not is_kept(core, r.screen):
+        return BAD_VALUE
+    if r.size == 0:
+        return do_cancel(core, r.order, request, out)
+    price = order.price if r.price == -1 else r.price
+    size = order.size if r.size == -1 else r.size
+    arrives = price != order.price or size > order.size
+    if r.screen != -1 and not within(&core.relation.demands[r.screen], &core.relation.demands[order.tag]):
+        arrives = True
+    if arrives and order.side == BID and (
+            core.accounts[order.owner].free < price or spend_of(core, slot) < price):
+        return UNFUNDED
+    if r.screen != -1 and r.screen != order.tag:
+        core.relation.sides[BID].tags[r.screen].holders += 1
+        change_screen(core, slot, r.screen)
+    resize(core, slot, size, order.running)
+    if arrives:
+        move_order(core, slot, price, core.last_place + 1)
+    finish(core, slot, arrives, 0, True, request, out)
+    return DONE
+
+
+# ---- the others
+
+cdef inline int do_return(Core *core, const Request *r, int32_t *field) noexcept nogil:
+    """Slots whose hour has ended go back to their own place (R10); of an order that is finished, to nobody."""
+    cdef int32_t ends[2]
+    cdef int64_t ids[2]
+    cdef int side
+    ids[BID], ids[ASK] = r.order, r.other
+    for side in range(2):
+        ends[side] = slot_of_id(core, ids[side])
+        if not ends[side] and code_of_missing(core, ids[side]) == UNKNOWN:
+            return UNKNOWN
+    for side in range(2):
+        if ends[side] and core.orders[ends[side]].side != side:
+            return WRONG_SIDE
+    field[0] = F_SIZE
+    if r.size < 1:
+        return BAD_VALUE
+    for side in range(2):
+        if ends[side] and core.orders[ends[side]].running < r.size:
+            return BAD_VALUE
+    for side in range(2):
+        if ends[side]:
+            resize(core, ends[side], core.orders[ends[side]].size, core.orders[ends[side]].running - r.size)
+    if ends[BID] and ends[ASK]:
+        tell_partner(core, ends[BID], ends[ASK], r.size)
+    return DONE
+
+
+cdef inline int do_owner(Core *core, const Request *r, int32_t *field) noexcept nogil:
+    """ACCOUNT, READY, NUMBER: who has money, who is there, what a machine is. There is room for the account."""
+    field[0] = F_OWNER
+    if r.kind == DO_ACCOUNT:
+        if r.owner < 0 or <size_t>r.owner >= core.accounts_room:
+            return BAD_VALUE
+    elif not is_machine(core, r.owner):
+        return BAD_VALUE
+    if r.kind == DO_NUMBER:
+        field[0] = F_OTHER
+        if r.other < 0 or r.other >= 16:
+            return BAD_VALUE
+        field[0] = F_PRICE
+        if r.price < INT32_MIN or r.price > INT32_MAX:
+            return BAD_VALUE
+        tell_number(core, r.owner, <int>r.other, <int32_t>r.price)
+        return DONE
+    field[0] = F_SIZE
+    if r.size < 0 or r.size > 1:
+        return BAD_VALUE
+    if r.kind == DO_ACCOUNT:
+        tell_account(core, r.owner, r.size, r.price)
+    else:
+        tell_ready(core, r.owner, r.size)
+    return DONE
+
+
+cdef inline void do_expire(Core *core, int64_t now, int32_t request, Rows *out) noexcept nogil:
+    cdef int32_t slot
+    while core.expiry.size and core.expiry.entries[0].price <= now:
+        slot = core.expiry.entries[0].id
+        say(out, request, EXPIRED, DONE, core.orders[slot].id, -1, -1, open_of(&core.orders[slot]))
+        discard(core, slot)
+
+
+cdef inline void do_request(Core *core, const Request *r, int32_t request, Rows *out) noexcept nogil:
+    """Do one request; there is room for its order's index and its account. O(log n) for each match."""
+    cdef int code = DONE
+    cdef int32_t field = -1
+    if r.kind != DO_RETURN and (core.touched[BID].size or core.touched[ASK].size or core.partners_top > 1):
+        match_all(core, 0, request, out)
+    if r.kind == DO_BID:
+        code = do_bid(core, r, request, out, &field)
+    elif r.kind == DO_ASK:
+        code = do_ask(core, r, request, out, &field)
+    elif r.kind == DO_CANCEL:
+        code = do_cancel(core, r.order, request, out)
+    elif r.kind == DO_AMEND:
+        code = do_amend(core, r, request, out, &field)
+    elif r.kind == DO_RETURN:
+        code = do_return(core, r, &field)
+    elif r.kind == DO_EXPIRE:
+        do_expire(core, r.price, request, out)
+    elif r.kind == DO_ACCOUNT or r.kind == DO_READY or r.kind == DO_NUMBER:
+        code = do_owner(core, r, &field)
+        if core.touched[BID].size or core.touched[ASK].size:
+            match_all(core, 0, request, out)
+    elif r.kind != DO_SETTLE:
+        field, code = F_KIND, BAD_VALUE
+    if code:
+        say(out, request, REFUSED, code, r.order, field if code == BAD_VALUE else -1, -1, 0)

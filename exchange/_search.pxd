@@ -1,0 +1,330 @@
+"""Finding: the best order that an order could meet, and walks through all of them by price and time.
+
+Two ways, and each is good where the other is bad. *Walking* goes through the other side's tags, the one with the
+best order first, and skips a tag that does not fit as a whole: soon there where many fit. *Sifting* holds one
+screen against all kinds (or one kind against all screens), 64 at once, and looks at the tags that fit: soon there
+where few do. A search walks for about as long as sifting would take, and then sifts.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdlib cimport free
+
+from exchange._heap cimport ARITY, Entry, Heap, grown, precedes
+from exchange._orders cimport INT64_MAX, Core, Step, account_of, open_of, spend_of, worth
+from exchange._screens cimport (
+    ASK,
+    BID,
+    BLOCK,
+    NONE,
+    Tags,
+    __builtin_ctzll,
+    accepting,
+    allows,
+    blocks_of,
+    kind_passes,
+    passing,
+    read_row,
+)
+
+ctypedef struct Seeker:
+    int side
+    int32_t account  # whose own orders are passed over; -1: nobody's
+    int32_t tag  # a bid's screen, an ask's kind
+    int64_t bound  # the worst price, as the other side's worth
+    int32_t patience  # tags and orders that do not fit, before a walk becomes a sifting
+    bint sifted
+
+ctypedef struct Found:  # see exchange.book.Quote
+    int64_t slots
+    int64_t cost
+    int64_t worst
+
+
+cdef inline Seeker seeker_of(const Core *core, int32_t slot) noexcept nogil:
+    """What an order seeks."""
+    cdef Seeker who
+    who.side, who.tag = core.orders[slot].side, core.orders[slot].tag
+    who.account = account_of(core, &core.orders[slot])
+    who.bound = -worth(&core.orders[slot])
+    who.patience, who.sifted = 0, False
+    return who
+
+
+cdef inline bint fits(const Core *core, const Seeker *who, int32_t tag) noexcept nogil:
+    """Whether orders of this tag of the other side may meet the seeker."""
+    if who.side == BID:
+        return kind_passes(&core.relation, who.tag, tag)
+    return kind_passes(&core.relation, tag, who.tag) and allows(&core.relation.demands[tag], who.account)
+
+
+cdef inline bint meets(const Core *core, const Seeker *who, int32_t account) noexcept nogil:
+    """Whether orders of this account of the other side may meet the seeker, their tag fitting."""
+    if account == who.account:
+        return False
+    return who.side == ASK or allows(&core.relation.demands[who.tag], account)
+
+
+cdef inline uint64_t *sift(Core *core, const Seeker *who) noexcept nogil:
+    """By tag of the other side: whether it fits, lists of sellers apart."""
+    cdef int32_t row[32]
+    if who.side == BID:
+        return passing(&core.relation, who.tag)
+    read_row(&core.relation.sides[ASK], who.tag, row)
+    return accepting(&core.relation, row)
+
+
+cdef inline int32_t patience_for(const Core *core, const Seeker *who) noexcept nogil:
+    """How many steps of a walk cost as much as sifting."""
+    if who.side == ASK:
+        return 4 + blocks_of(&core.relation.sides[BID]) // 8
+    if core.relation.demands[who.tag].passing == NULL:
+        return 8 + blocks_of(&core.relation.sides[ASK]) // 3
+    return <int32_t>(4 + blocks_of(&core.relation.sides[ASK]) // 64 + core.relation.demands[who.tag].passes // 12)
+
+
+# ---- walking
+
+cdef inline void add_step(Core *core, int64_t price, int64_t place, int32_t at, int32_t tag) noexcept nogil:
+    cdef int32_t spot = core.steps_size, above
+    if spot == core.steps_room:
+        core.steps_room = max(64, 2 * core.steps_room)
+        core.steps = <Step *>grown(core.steps, core.steps_room, sizeof(Step))
+    core.steps_size += 1
+    while spot:
+        above = (spot - 1) // 2
+        if core.steps[above].price < price or (
+                core.steps[above].price == price and core.steps[above].place <= place):
+            break
+        core.steps[spot] = core.steps[above]
+        spot = above
+    core.steps[spot].price, core.steps[spot].place = price, place
+    core.steps[spot].at, core.steps[spot].tag = at, tag
+
+
+cdef inline Step take_step(Core *core) noexcept nogil:
+    """The first step by price and time."""
+    cdef Step first = core.steps[0], last
+    cdef Step *steps = core.steps
+    cdef int32_t spot = 0, child, size
+    core.steps_size -= 1
+    size = core.steps_size
+    last = steps[size]
+    while True:
+        child = 2 * spot + 1
+        if child >= size:
+            break
+        if child + 1 < size and (steps[child + 1].price < steps[child].price or (
+                steps[child + 1].price == steps[child].price and steps[child + 1].place < steps[child].place)):
+            child += 1
+        if last.price < steps[child].price or (
+                last.price == steps[child].price and last.place <= steps[child].place):
+            break
+        steps[spot] = steps[child]
+        spot = child
+    steps[spot] = last
+    return first
+
+
+cdef inline void add_children(Core *core, const Heap *heap, int32_t at, int32_t tag, int64_t bound) noexcept nogil:
+    cdef int32_t child
+    for child in range(ARITY * at + 1, min(ARITY * at + 1 + ARITY, heap.size)):
+        if heap.entries[child].price <= bound:
+            add_step(core, heap.entries[child].price, heap.entries[child].place, child, tag)
+
+
+cdef inline void begin_walk(Core *core, const Seeker *who) noexcept nogil:
+    cdef const Heap *best = &core.relation.sides[1 - who.side].best
+    core.steps_size = 0
+    if best.size and best.entries[0].price <= who.bound:
+        add_step(core, best.entries[0].price, best.entries[0].place, 0, -1)
+
+
+cdef inline void begin_sifted(Core *core, Seeker *who) noexcept nogil:
+    """Walk through the tags that fit alone."""
+    cdef Tags *others = &core.relation.sides[1 - who.side]
+    cdef uint64_t *fit = sift(core, who)
+    cdef uint64_t bits
+    cdef int32_t block, tag
+    core.steps_size, who.sifted = 0, True
+    for block in range(blocks_of(others)):
+        bits = fit[block]
+        while bits:
+            tag = block * BLOCK + __builtin_ctzll(bits)
+            bits &= bits - 1
+            if others.tops[tag] <= who.bound and others.tops[tag] != NONE and (
+                    who.side == BID or allows(&core.relation.demands[tag], who.account)):
+                add_step(core, others.tops[tag], others.tags[tag].orders.entries[0].place, 0, tag)
+
+
+cdef inline int32_t next_step(Core *core, Seeker *who) noexcept nogil:
+    """The next order that the seeker could meet; 0: there is none; -1: patience is at an end."""
+    cdef Tags *others = &core.relation.sides[1 - who.side]
+    cdef Step step
+    cdef int32_t tag
+    cdef const Entry *entry
+    while core.steps_size:
+        step = take_step(core)
+        if step.tag < 0:
+            add_children(core, &others.best, step.at, -1, who.bound)
+            tag = others.best.entries[step.at].id
+            if fits(core, who, tag):
+                add_step(core, step.price, step.place, 0, tag)
+                continue
+        else:
+            add_children(core, &others.tags[step.tag].orders, step.at, step.tag, who.bound)
+            entry = &others.tags[step.tag].orders.entries[step.at]
+            if meets(core, who, entry.account):
+                return entry.id
+        if not who.sifted:
+            who.patience -= 1
+            if who.patience < 0:
+                return -1
+    return 0
+
+
+cdef inline int32_t next_order(Core *core, Seeker *who, int32_t last) noexcept nogil:
+    """The next order in a walk that goes on as long as one likes; `last` is the one before, 0 at first."""
+    cdef int32_t slot = next_step(core, who)
+    if slot < 0:
+        begin_sifted(core, who)
+        slot = next_step(core, who)
+        while slot and last and (
+                worth(&core.orders[slot]) < worth(&core.orders[last])
+                or (worth(&core.orders[slot]) == worth(&core.orders[last])
+                    and core.orders[slot].place <= core.orders[last].place)):
+            slot = next_step(core, who)
+    return slot
+
+
+# ---- the first
+
+cdef inline int32_t best_of_tag(const Core *core, const Seeker *who, int32_t tag, int64_t bound) noexcept nogil:
+    """The first order of a tag that may meet the seeker, where its very first may not. O(orders of the tag)."""
+    cdef const Heap *heap = &core.relation.sides[1 - who.side].tags[tag].orders
+    cdef const Entry *best = NULL
+    cdef int32_t at
+    for at in range(1, heap.size):
+        if heap.entries[at].price <= bound and (best == NULL or precedes(&heap.entries[at], best)):
+            if meets(core, who, heap.entries[at].account):
+                best = &heap.entries[at]
+    return best.id if best != NULL else 0
+
+
+cdef inline int32_t sifted_first(Core *core, const Seeker *who) noexcept nogil:
+    """The first order that the seeker could meet, by sifting."""
+    cdef Tags *others = &core.relation.sides[1 - who.side]
+    cdef uint64_t *fit = sift(core, who)
+    cdef uint64_t bits
+    cdef int32_t block, tag, found, best = 0
+    cdef int64_t bound = who.bound
+    cdef const Entry *entry
+    for block in range(blocks_of(others)):
+        bits = fit[block]
+        while bits:
+            tag = block * BLOCK + __builtin_ctzll(bits)
+            bits &= bits - 1
+            if others.tops[tag] > bound or others.tops[tag] == NONE:
+                continue
+            if who.side == ASK and not allows(&core.relation.demands[tag], who.account):
+                continue
+            entry = &others.tags[tag].orders.entries[0]
+            found = entry.id
+            if not meets(core, who, entry.account):
+                found = best_of_tag(core, who, tag, bound)
+                if not found:
+                    continue
+            if best and worth(&core.orders[found]) == bound and (
+                    core.orders[best].place < core.orders[found].place
+                    or (core.orders[best].place == core.orders[found].place and best < found)):
+                continue
+            best, bound = found, worth(&core.orders[found])
+    return best
+
+
+cdef inline int32_t first_of(Core *core, Seeker *who) noexcept nogil:
+    """The best live order that the seeker could meet (R5, R6), or 0."""
+    cdef const Tags *others = &core.relation.sides[1 - who.side]
+    cdef const Entry *top
+    cdef int32_t slot
+    if not others.best.size or others.best.entries[0].price > who.bound:
+        return 0
+    if fits(core, who, others.best.entries[0].id):
+        top = &others.tags[others.best.entries[0].id].orders.entries[0]
+        if meets(core, who, top.account):
+            return top.id
+    who.patience = patience_for(core, who)
+    begin_walk(core, who)
+    slot = next_step(core, who)
+    return sifted_first(core, who) if slot < 0 else slot
+
+
+# ---- how much
+
+cdef inline int64_t affordable(int64_t budget, int64_t need, int64_t price) noexcept nogil:
+    """Slots that open one by one at `price`, while `budget` is at least `need` before each (R11)."""
+    if budget < need:
+        return 0
+    return 1 + (budget - need) // price if price else INT64_MAX
+
+
+cdef inline Found quote_to_bid(
+    Core *core, Seeker *who, int64_t size, int64_t budget, int64_t limit
+) noexcept nogil:
+    """Up to `size` slots, with so much money; `limit` is what R11 asks before each, -1: the price itself."""
+    cdef Found quote
+    cdef int32_t slot = 0
+    cdef int64_t slots, price
+    quote.slots = quote.cost = quote.worst = 0
+    who.patience = patience_for(core, who)
+    begin_walk(core, who)
+    while quote.slots < size:
+        slot = next_order(core, who, slot)
+        if not slot:
+            break
+        price = core.orders[slot].price
+        slots = affordable(budget, limit if limit >= 0 else price, price)
+        if slots == 0:
+            break
+        slots = min(slots, min(size - quote.slots, <int64_t>open_of(&core.orders[slot])))
+        budget -= slots * price
+        quote.slots += slots
+        quote.cost += slots * price
+        quote.worst = price
+    return quote
+
+
+cdef inline Found quote_to_ask(Core *core, Seeker *who, int64_t size) noexcept nogil:
+    """Up to `size` slots, each at its bid's price; several bids of one account share its money."""
+    cdef Found quote
+    cdef int32_t slot = 0, taken = 0, at
+    cdef int64_t slots, price, budget
+    cdef int32_t *buyers = NULL
+    cdef int32_t room = 0
+    quote.slots = quote.cost = quote.worst = 0
+    who.patience = patience_for(core, who)
+    begin_walk(core, who)
+    while quote.slots < size:
+        slot = next_order(core, who, slot)
+        if not slot:
+            break
+        price = core.orders[slot].price
+        budget = min(core.accounts[core.orders[slot].owner].free - core.accounts[core.orders[slot].owner].taken,
+                     spend_of(core, slot))
+        slots = min(affordable(budget, price, price),
+                    min(size - quote.slots, <int64_t>open_of(&core.orders[slot])))
+        if slots == 0:
+            continue
+        if not core.accounts[core.orders[slot].owner].taken and price:
+            if taken == room:
+                room = max(16, 2 * room)
+                buyers = <int32_t *>grown(buyers, room, sizeof(int32_t))
+            buyers[taken] = core.orders[slot].owner
+            taken += 1
+        core.accounts[core.orders[slot].owner].taken += slots * price
+        quote.slots += slots
+        quote.cost += slots * price
+        quote.worst = price
+    for at in range(taken):
+        core.accounts[buyers[at]].taken = 0
+    free(buyers)
+    return quote
