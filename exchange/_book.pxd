@@ -27,6 +27,7 @@ cdef class Book:
     cdef int32_t known_machine(self, object machine) except -1
     cdef int32_t known_account(self, object account, int64_t least) except? -1
     cdef int64_t new_id(self, object order) except -1
+    cdef void enter(self, int32_t slot) noexcept
     cdef int32_t slot_of(self, object order) except 0
     cdef int32_t slot_of_bid(self, object order, str has) except 0
     cdef int32_t intern(self, object screen) except -1

@@ -13,25 +13,35 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free as release_memory, malloc
 from libc.string cimport memcpy, memset
 
-from exchange._heap cimport Heap, zeroed
-from exchange._match cimport Pair, find, find_partners, settle_terms
-from exchange._orders cimport (
+from exchange._core cimport (
+    BOUNDED,
     INDEX_MASK,
     INT64_MAX,
     INT64_MIN,
     Account,
-    Bound,
     Core,
     Machine,
     Order,
+    Rare,
+    Step,
+    open_of,
+    partners_of,
+)
+from exchange._heap cimport Heap, zeroed
+from exchange._levels cimport Levels
+from exchange._match cimport Pair, find, find_partners, settle_terms
+from exchange._orders cimport (
     change_screen,
     discard,
+    expect_neighbours,
+    expect_order,
     forget_partners,
     forget_touched,
     free_core,
     move_order,
     refresh,
     resize,
+    rest,
     set_bound,
     slot_of_id,
     store,
@@ -40,6 +50,7 @@ from exchange._orders cimport (
     tell_number,
     tell_partner,
     tell_ready,
+    touch,
     was_there,
 )
 from exchange._rules cimport (
@@ -70,10 +81,16 @@ from exchange._rules cimport (
 )
 from exchange._screens cimport ASK, BID, BLOCK, Demand, Tags, drop_screen, new_screen, new_tag, release_screen
 from exchange._screens cimport read_row
-from exchange._search cimport Found, Seeker, begin_walk, next_order, patience_for
-from exchange._levels cimport Levels
-from exchange._orders cimport Step, open_of
-from exchange._search cimport add_children, add_step, take_step
+from exchange._search cimport (
+    Found,
+    Seeker,
+    add_children,
+    add_step,
+    begin_walk,
+    next_order,
+    patience_for,
+    take_step,
+)
 
 from exchange.book import (
     FLAGS_MAX,
@@ -95,6 +112,9 @@ cdef extern from "Python.h":
     long long PyLong_AsLongLongAndOverflow(object value, int *overflow) except? -1
 
 cdef int64_t ID_MAX = INDEX_MASK
+cdef enum:
+    AHEAD = 6  # requests whose memory is fetched while others are done
+
 cdef int64_t LEAST_WORDS = 1 << 19  # 4 MiB of what screens remember, or two words for each order
 cdef Py_ssize_t RESULT_SIZE = sizeof(Result)
 cdef bytes RESULT_FORMAT = b"T{<q:order:q:other:q:price:i:slots:i:request:B:what:B:code:H:pad:I:pad2:}"
@@ -196,8 +216,7 @@ cdef class Book:
             return 0
         room = max(room, 2 * have)
         self.core.orders = <Order *>array(self.core.orders, have, room, sizeof(Order))
-        self.core.bounds = <Bound *>array(self.core.bounds, have, room, sizeof(Bound))
-        self.core.in_tag = <int32_t *>array(self.core.in_tag, have, room, sizeof(int32_t))
+        self.core.rares = <Rare *>array(self.core.rares, have, room, sizeof(Rare))
         self.core.in_touched = <int32_t *>array(self.core.in_touched, have, room, sizeof(int32_t))
         self.core.in_renewals = <int32_t *>array(self.core.in_renewals, have, room, sizeof(int32_t))
         self.core.in_expiry = <int32_t *>array(self.core.in_expiry, have, room, sizeof(int32_t))
@@ -348,7 +367,8 @@ cdef class Book:
         if (<object>screen).__class__ is not Screen or screen not in self.interned:
             check_screen(screen)
         cdef int64_t most = whole("spend", spend, 0, INT64_MAX)
-        store(&self.core, id, BID, <int32_t>owner, self.intern(screen), limit, <int32_t>size, when, most, 0, False)
+        self.enter(store(&self.core, id, BID, <int32_t>owner, self.intern(screen), limit, <int32_t>size, when,
+                         most, 0, False))
 
     def add_ask(self, order, machine, price, open, place):
         cdef int64_t id = self.new_id(order)
@@ -357,8 +377,13 @@ cdef class Book:
         cdef int64_t size = whole("open", open, 0, INT32_MAX)
         cdef int64_t when = whole("place", place, INT64_MIN, INT64_MAX)
         self.known_machine(machine)
-        store(&self.core, id, ASK, <int32_t>owner, self.core.machines[owner].kind, limit, <int32_t>size, when,
-              INT64_MAX, 0, False)
+        self.enter(store(&self.core, id, ASK, <int32_t>owner, self.core.machines[owner].kind, limit,
+                         <int32_t>size, when, INT64_MAX, 0, False))
+
+    cdef void enter(self, int32_t slot) noexcept:
+        rest(&self.core, slot)
+        if self.core.orders[slot].live:
+            touch(&self.core, slot)
 
     cdef int32_t slot_of(self, object order) except 0:
         cdef int overflow = 0
@@ -393,7 +418,7 @@ cdef class Book:
     def set_spend(self, order, spend):
         cdef int32_t slot = self.slot_of_bid(order, "a most to spend")
         cdef int64_t most = whole("spend", spend, 0, INT64_MAX)
-        cdef int64_t expires = self.core.bounds[slot].expires if self.core.orders[slot].bounded else 0
+        cdef int64_t expires = self.core.rares[slot].expires if self.core.orders[slot].traits & BOUNDED else 0
         set_bound(&self.core, slot, most, expires)
         refresh(&self.core, slot, False)
 
@@ -599,6 +624,10 @@ cdef int done(Book book, const Request *requests, int64_t count, Results into) e
     into.out.size = 0
     for at in range(count):
         memcpy(&request, &requests[at], sizeof(Request))
+        if at + 2 * AHEAD < count:
+            expect_order(&book.core, requests[at + 2 * AHEAD].order)
+        if at + AHEAD < count:
+            expect_neighbours(&book.core, requests[at + AHEAD].order)
         book.do(&request, <int32_t>at, &into.out)
     if book.core.relation.idles:
         book.forget_idle()
@@ -643,7 +672,7 @@ cdef dict state_of(Book book):
         for tag in range(tags.top):
             read_row(tags, tag, row)
             rows[tag] = {
-                "orders": heap_of(&tags.tags[tag].orders),
+                "runs": heap_of(&tags.tags[tag].runs),
                 "holders": tags.tags[tag].holders,
                 "top": tags.tops[tag],
                 "where": tags.where[tag],
@@ -676,9 +705,12 @@ cdef dict state_of(Book book):
                 if demand.passing[i // BLOCK] >> (i % BLOCK) & 1],
         })
     return {
-        "orders": {i: core.orders[i] for i in range(core.orders_room) if core.orders[i].used},
-        "bounds": {i: core.bounds[i] for i in range(core.orders_room) if core.orders[i].bounded},
-        "in_tag": {i: core.in_tag[i] for i in range(core.orders_room) if core.in_tag[i]},
+        "orders": {i: core.orders[i] for i in range(core.orders_room) if core.orders[i].there},
+        "rares": {i: core.rares[i] for i in range(core.orders_room) if core.orders[i].traits},
+        "runs": {i: core.runs.runs[i] for i in range(1, <size_t>core.runs.top)},
+        "in_runs": {i: core.runs.where[i] for i in range(1, <size_t>core.runs.top)},
+        "table": [core.runs.table[i] for i in range(core.runs.mask + 1 if core.runs.mask else 0) if core.runs.table[i]],
+        "listed": core.runs.listed,
         "in_touched": {i: core.in_touched[i] for i in range(core.orders_room) if core.in_touched[i]},
         "in_renewals": {i: core.in_renewals[i] for i in range(core.orders_room) if core.in_renewals[i]},
         "in_expiry": {i: core.in_expiry[i] for i in range(core.orders_room) if core.in_expiry[i]},

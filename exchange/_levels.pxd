@@ -1,6 +1,6 @@
 """What a side shows at each price: a hash table of levels, and a heap of their prices for who wants them in order.
 
-A level is there while a live order has its price. Level 0 is nobody.
+A level is there while a run of orders has its price. Level 0 is nobody.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
@@ -11,7 +11,7 @@ from exchange._heap cimport Entry, Heap, grown, push, take
 ctypedef struct Level:
     int64_t price  # an order's worth, as in Entry
     int64_t open
-    int32_t orders
+    int32_t runs
     int32_t next  # links the levels that are not used
 
 ctypedef struct Levels:
@@ -56,8 +56,8 @@ cdef inline void widen(Levels *side) noexcept nogil:
     free(old)
 
 
-cdef inline int32_t enter_level(Levels *side, int64_t price, int32_t open) noexcept nogil:
-    """One order more at this price; returns its level. O(1), O(log levels) where it is the first."""
+cdef inline int32_t enter_level(Levels *side, int64_t price) noexcept nogil:
+    """One run more at this price; returns its level. O(1), O(log levels) where it is the first."""
     cdef uint32_t at
     cdef int32_t level
     cdef Entry entry
@@ -76,21 +76,19 @@ cdef inline int32_t enter_level(Levels *side, int64_t price, int32_t open) noexc
             side.top = max(1, side.top)
             level = side.top
             side.top += 1
-        side.levels[level].price, side.levels[level].open, side.levels[level].orders = price, 0, 0
+        side.levels[level].price, side.levels[level].open, side.levels[level].runs = price, 0, 0
         side.table[at] = level
         entry.price, entry.place, entry.id, entry.account = price, 0, level, 0
         push(&side.prices, entry, side.where)
-    side.levels[level].orders += 1
-    side.levels[level].open += open
+    side.levels[level].runs += 1
     return level
 
 
-cdef inline void leave_level(Levels *side, int32_t level, int32_t open) noexcept nogil:
-    """One order less; the last one takes the level away. O(1), O(log levels) where it is the last."""
+cdef inline void leave_level(Levels *side, int32_t level) noexcept nogil:
+    """One run less; the last one takes the level away. O(1), O(log levels) where it is the last."""
     cdef uint32_t gap, at, home
-    side.levels[level].open -= open
-    side.levels[level].orders -= 1
-    if side.levels[level].orders:
+    side.levels[level].runs -= 1
+    if side.levels[level].runs:
         return
     take(&side.prices, side.where[level] - 1, side.where)
     gap = spot(side, side.levels[level].price)

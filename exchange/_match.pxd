@@ -7,18 +7,9 @@ best of all asks that it could meet. What finds nothing is touched no more.
 
 from libc.stdint cimport int32_t, int64_t
 
-from exchange._heap cimport ARITY, Entry, Heap, precedes, replace
-from exchange._orders cimport (
-    Core,
-    Order,
-    account_of,
-    entry_of,
-    open_of,
-    partner_entry,
-    spend_of,
-    untouch,
-    worth,
-)
+from exchange._core cimport PARTNERED, Core, Order, entry_of, open_of, partners_of, spend_of, worth
+from exchange._heap cimport Entry, Heap, precedes, replace
+from exchange._orders cimport partner_entry, untouch
 from exchange._screens cimport ASK, BID, allows, kind_passes
 from exchange._search cimport Seeker, add_children, add_step, affordable, first_of, seeker_of, take_step
 
@@ -39,7 +30,7 @@ cdef inline bint passes(const Core *core, int32_t bid, int32_t ask) noexcept nog
 
 cdef inline int32_t first_partner(const Core *core, int32_t bid, int64_t price) noexcept nogil:
     """The first of the bid's last partners at most as dear that it could meet, or 0. O(its partners)."""
-    cdef int32_t entry = core.orders[bid].partners, ask, first = 0
+    cdef int32_t entry = partners_of(core, bid), ask, first = 0
     cdef Entry its, best = entry_of(core, 0)
     while entry:
         ask = core.partners[entry].orders[ASK]
@@ -56,7 +47,7 @@ cdef inline int32_t first_ask(Core *core, int32_t bid) noexcept nogil:
     """The cheapest eligible ask: of that price the first last partner, or else the first (R14)."""
     cdef Seeker who = seeker_of(core, bid)
     cdef int32_t ask = first_of(core, &who), partner
-    if not ask or not core.orders[bid].partners:
+    if not ask or not partners_of(core, bid):
         return ask
     partner = first_partner(core, bid, core.orders[ask].price)
     return partner if partner else ask
@@ -96,7 +87,9 @@ cdef inline bint find(Core *core, Pair *pair) noexcept nogil:
             return True
         untouch(core, bid)
     if of_asks:
-        pair.bid, pair.ask = of_asks, first_ask(core, of_asks)
+        pair.bid, pair.ask = of_asks, core.touched[ASK].entries[0].id
+        if core.touched[ASK].size > 1:
+            pair.ask = first_ask(core, of_asks)
     return of_asks != 0
 
 
@@ -121,7 +114,9 @@ cdef inline void settle_terms(const Core *core, Pair *pair, int32_t arriving) no
     """The execution price (R7), and how many slots the pair can open one by one (R3, R11)."""
     cdef const Order *bid = &core.orders[pair.bid]
     cdef const Order *ask = &core.orders[pair.ask]
-    cdef int32_t entry = partner_entry(core, pair.bid, pair.ask) if bid.partners else 0
+    cdef int32_t entry = 0
+    if bid.traits & ask.traits & PARTNERED:
+        entry = partner_entry(core, pair.bid, pair.ask)
     pair.price = bid.price if pair.ask == arriving else ask.price
     pair.slots = min(open_of(bid), open_of(ask))
     if entry:

@@ -18,12 +18,23 @@ static inline void no_memory(size_t entries, size_t size)
     abort();
 }
 
+enum { HUGE_PAGE = 1 << 21 };
+
+/* Large arrays on large pages: who looks for one order among a million must not look for its page first. */
+static inline void *on_huge_pages(void *array, size_t bytes)
+{
+    uintptr_t begin = ((uintptr_t)array + 4095) & ~(uintptr_t)4095;
+    if (bytes >= HUGE_PAGE)
+        (void)madvise((void *)begin, ((uintptr_t)array + bytes - begin) & ~(size_t)4095, MADV_HUGEPAGE);
+    return array;
+}
+
 static inline void *grown(void *old, size_t entries, size_t size)
 {
     void *more = realloc(old, entries * size);
     if (more == NULL)
         no_memory(entries, size);
-    return more;
+    return on_huge_pages(more, entries * size);
 }
 
 #ifdef __SANITIZE_ADDRESS__ /* so that each array has its guards */
@@ -43,18 +54,23 @@ static inline void unmap(void *array, size_t entries, size_t size)
     free(array);
 }
 #else
-static inline void *zeroed(void *old, size_t have, size_t entries, size_t size)
-{
-    void *more = old != NULL ? mremap(old, have * size, entries * size, MREMAP_MAYMOVE)
-                             : mmap(NULL, entries * size, PROT_READ | PROT_WRITE,
-                                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return more == MAP_FAILED ? NULL : more;
-}
-
 static inline void unmap(void *array, size_t entries, size_t size)
 {
     if (array != NULL)
         munmap(array, entries * size);
+}
+
+static inline void *zeroed(void *old, size_t have, size_t entries, size_t size)
+{
+    void *more = mmap(NULL, entries * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                      -1, 0);
+    if (more == MAP_FAILED)
+        return NULL;
+    on_huge_pages(more, entries * size);
+    if (old != NULL)
+        memcpy(more, old, have * size);
+    unmap(old, have, size);
+    return more;
 }
 #endif
 #endif

@@ -1,171 +1,56 @@
-"""Orders: where each stands, who is live, who is touched. What an engine tells the book ends here.
+"""Orders: who is live, who is touched, what has partners. What an engine tells the book ends here.
 
-A live order stands in its tag's heap and in its level. Busy and sleeping ones stand in neither and cost matching
-nothing; their own place is in their key, so they come back to it (R10). Slot 0 is nobody: an order's slot is its
-index plus one.
+A live order stands in a run. Busy and sleeping ones stand nowhere and cost matching nothing; their own place is
+in their key, so they come back to it (R10).
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free
-from libc.string cimport memcmp
 
-from exchange._heap cimport Entry, Heap, clear, grown, precedes, push, replace, take, unmap, zeroed
-from exchange._levels cimport Levels, enter_level, free_levels, leave_level
-from exchange._screens cimport (
+from exchange._core cimport (
     ASK,
     BID,
-    NONE,
-    Relation,
-    Tags,
-    free_relation,
-    hold_kind,
-    rank_tag,
-    read_row,
-    release_kind,
-    release_screen,
+    BOUNDED,
+    INDEX_MASK,
+    INT64_MAX,
+    INT64_MIN,
+    ONCE_TRAIT,
+    PARTNERED,
+    Account,
+    Core,
+    Machine,
+    Order,
+    Partner,
+    Rare,
+    entry_of,
+    may_match,
+    open_of,
+    partners_of,
+    spend_of,
+    worth,
 )
+from exchange._heap cimport Entry, Heap, clear, grown, push, replace, take, unmap
+from exchange._levels cimport free_levels
+from exchange._queues cimport enter_run, free_runs, leave_run, shown_of
+from exchange._screens cimport free_relation, hold_kind, read_row, release_kind, release_screen
 
-cdef enum:
-    INDEX_MASK = 0xFFFFFFF  # exchange.book.INDEX_BITS of an id
-
-cdef extern from "stdint.h" nogil:
-    int64_t INT64_MAX
-    int64_t INT64_MIN
-
-ctypedef struct Order:  # a line of the cache
-    int64_t id
-    int64_t price
-    int64_t place
-    int32_t size
-    int32_t running
-    int32_t owner  # a bid's account, an ask's machine
-    int32_t tag  # a bid's screen, an ask's kind
-    int32_t level  # while live
-    int32_t owner_before  # the owner's orders, in a list
-    int32_t owner_after
-    int32_t partners  # first of the order's partner entries
-    uint8_t side
-    uint8_t used  # the slot had an order once
-    uint8_t there  # it has one now
-    uint8_t live
-    uint8_t once  # slots that match do not come back
-    uint8_t bounded  # `bounds` has something of it
-
-ctypedef struct Bound:  # what few orders have
-    int64_t spend  # the most that it may still spend
-    int64_t expires  # 0: never
-
-ctypedef struct Account:
-    int64_t free
-    int64_t lowest  # bounds of its bids' prices: free money that moves outside them wakes nobody
-    int64_t highest
-    int64_t taken  # scratch: what a quote has taken of it so far
-    int32_t orders
-    uint8_t known
-    uint8_t present
-
-ctypedef struct Machine:
-    int32_t account
-    int32_t kind
-    int32_t orders
-    uint8_t known
-    uint8_t ready
-
-ctypedef struct Partner:  # R14: slots of bid whose last partner was ask; in a list of each
-    int32_t orders[2]  # by side
-    int64_t slots  # 0 in an entry that is not used, linked by after[0]
-    int32_t before[2]
-    int32_t after[2]
-
-ctypedef struct Step:  # of a walk through orders by price and time
-    int64_t price
-    int64_t place
-    int32_t at
-    int32_t tag  # the place is in this tag's heap; -1: in the side's
-
-ctypedef struct Core:
-    Order *orders
-    Bound *bounds
-    int32_t *in_tag  # by slot, places in heaps: of the order's tag,
-    int32_t *in_touched  # of those touched,
-    int32_t *in_renewals  # of live bids that have partners,
-    int32_t *in_expiry  # of those that expire
-    Account *accounts
-    Machine *machines
-    Partner *partners
-    size_t orders_room, accounts_room, machines_room
-    Relation relation
-    Heap touched[2]
-    Levels levels[2]
-    Heap renewals
-    Heap expiry
-    int32_t partners_top, partners_room, partners_unused
-    int64_t last_place
-    int64_t count
-    Step *steps
-    int32_t steps_size, steps_room
-
-
-cdef inline int64_t worth(const Order *order) noexcept nogil:
-    """Its price, turned so that less is better."""
-    return order.price if order.side == ASK else -order.price
-
-
-cdef inline int32_t open_of(const Order *order) noexcept nogil:
-    return order.size - order.running if order.size > order.running else 0
-
-
-cdef inline int64_t spend_of(const Core *core, int32_t slot) noexcept nogil:
-    return core.bounds[slot].spend if core.orders[slot].bounded else INT64_MAX
-
-
-cdef inline int32_t account_of(const Core *core, const Order *order) noexcept nogil:
-    return order.owner if order.side == BID else core.machines[order.owner].account
-
-
-cdef inline Entry entry_of(const Core *core, int32_t slot) noexcept nogil:
-    cdef const Order *order = &core.orders[slot]
-    cdef Entry entry
-    entry.price, entry.place, entry.id = worth(order), order.place, slot
-    entry.account = account_of(core, order)
-    return entry
-
-
-cdef inline bint may_match(const Core *core, int32_t slot) noexcept nogil:
-    """Whether an order is to be live (R3, R6, R11)."""
-    cdef const Order *order = &core.orders[slot]
-    cdef const Account *account
-    if order.size <= order.running:
-        return False
-    if order.side == ASK:
-        return core.machines[order.owner].ready
-    account = &core.accounts[order.owner]
-    return account.present and account.free >= order.price and spend_of(core, slot) >= order.price
+cdef extern from *:
+    void __builtin_prefetch(const void *where) nogil
 
 
 # ---- live and touched
 
-cdef inline void enter_tag(Core *core, int32_t slot) noexcept nogil:
-    cdef Order *order = &core.orders[slot]
-    cdef Tags *side = &core.relation.sides[order.side]
-    push(&side.tags[order.tag].orders, entry_of(core, slot), core.in_tag)
-    if core.in_tag[slot] == 1:
-        rank_tag(side, order.tag)
-
-
-cdef inline void leave_tag(Core *core, int32_t slot) noexcept nogil:
-    cdef Order *order = &core.orders[slot]
-    cdef Tags *side = &core.relation.sides[order.side]
-    cdef int32_t at = core.in_tag[slot] - 1
-    take(&side.tags[order.tag].orders, at, core.in_tag)
-    if at == 0:
-        rank_tag(side, order.tag)
-
-
 cdef inline void touch(Core *core, int32_t slot) noexcept nogil:
-    """It may have become able to match. A bid stands by its own key; an ask first, until its best bid is known."""
+    """It may have become able to match, if its price crosses any that is live.
+
+    A bid stands by its own key; an ask first, until its best bid is known.
+    """
     cdef int side = core.orders[slot].side
-    cdef Entry entry = entry_of(core, slot)
+    cdef const Heap *others = &core.relation.sides[1 - side].best
+    cdef Entry entry
+    if not others.size or others.entries[0].price > -worth(&core.orders[slot]):
+        return
+    entry = entry_of(core, slot)
     if side == ASK:
         entry.price, entry.place, entry.account = INT64_MIN, 0, 0
         if core.in_touched[slot]:
@@ -183,9 +68,9 @@ cdef inline void untouch(Core *core, int32_t slot) noexcept nogil:
 cdef inline void awake(Core *core, int32_t slot) noexcept nogil:
     cdef Order *order = &core.orders[slot]
     order.live = True
-    enter_tag(core, slot)
-    order.level = enter_level(&core.levels[order.side], worth(order), open_of(order))
-    if order.partners and order.side == BID:
+    enter_run(core, slot)
+    shown_of(core, slot)[0] += open_of(order)
+    if order.traits & PARTNERED and order.side == BID:
         push(&core.renewals, entry_of(core, slot), core.in_renewals)
 
 
@@ -193,9 +78,9 @@ cdef inline void sleep(Core *core, int32_t slot, int32_t shown) noexcept nogil:
     """`shown`: the slots that its level counts of it."""
     cdef Order *order = &core.orders[slot]
     order.live = False
-    leave_tag(core, slot)
-    leave_level(&core.levels[order.side], order.level, shown)
-    if core.in_renewals[slot]:
+    shown_of(core, slot)[0] -= shown
+    leave_run(core, slot)
+    if order.traits & PARTNERED and core.in_renewals[slot]:
         take(&core.renewals, core.in_renewals[slot] - 1, core.in_renewals)
     untouch(core, slot)
 
@@ -223,7 +108,7 @@ cdef inline void resize(Core *core, int32_t slot, int32_t size, int32_t running)
     elif size <= running:
         sleep(core, slot, shown)
     else:
-        core.levels[order.side].levels[order.level].open += open_of(order) - shown
+        shown_of(core, slot)[0] += open_of(order) - shown
 
 
 # ---- owners
@@ -297,7 +182,8 @@ cdef inline void tell_machine(
     if changed:
         while ask:  # out of the old heap by the old key
             if core.orders[ask].live:
-                leave_tag(core, ask)
+                shown_of(core, ask)[0] -= open_of(&core.orders[ask])
+                leave_run(core, ask)
             ask = core.orders[ask].owner_after
     machine.known, machine.account, machine.kind = True, account, kind
     if old:
@@ -307,7 +193,8 @@ cdef inline void tell_machine(
     while ask:
         core.orders[ask].tag = kind
         if changed and core.orders[ask].live:
-            enter_tag(core, ask)
+            enter_run(core, ask)
+            shown_of(core, ask)[0] += open_of(&core.orders[ask])
         refresh(core, ask, changed)
         ask = core.orders[ask].owner_after
 
@@ -323,7 +210,7 @@ cdef inline void tell_number(Core *core, int32_t index, int column, int32_t valu
 
 cdef inline int32_t partner_entry(const Core *core, int32_t bid, int32_t ask) noexcept nogil:
     """The pair's entry or 0; both lists are walked at once, so the shorter one is what it costs."""
-    cdef int32_t of_bid = core.orders[bid].partners, of_ask = core.orders[ask].partners
+    cdef int32_t of_bid = partners_of(core, bid), of_ask = partners_of(core, ask)
     while of_bid and of_ask:
         if core.partners[of_bid].orders[ASK] == ask:
             return of_bid
@@ -341,11 +228,13 @@ cdef inline void drop_partner(Core *core, int32_t entry) noexcept nogil:
         if partner.before[side]:
             core.partners[partner.before[side]].after[side] = partner.after[side]
         else:
-            core.orders[partner.orders[side]].partners = partner.after[side]
+            core.rares[partner.orders[side]].partners = partner.after[side]
+            if not partner.after[side]:
+                core.orders[partner.orders[side]].traits &= ~PARTNERED
         if partner.after[side]:
             core.partners[partner.after[side]].before[side] = partner.before[side]
     partner.slots, partner.after[0], core.partners_unused = 0, core.partners_unused, entry
-    if not core.orders[bid].partners and core.in_renewals[bid]:
+    if not partners_of(core, bid) and core.in_renewals[bid]:
         take(&core.renewals, core.in_renewals[bid] - 1, core.in_renewals)
 
 
@@ -367,10 +256,11 @@ cdef inline void new_partner(Core *core, int32_t bid, int32_t ask, int64_t slots
     partner.slots = slots
     for side in range(2):
         partner.orders[side], partner.before[side] = ends[side], 0
-        partner.after[side] = core.orders[ends[side]].partners
+        partner.after[side] = partners_of(core, ends[side])
         if partner.after[side]:
             core.partners[partner.after[side]].before[side] = entry
-        core.orders[ends[side]].partners = entry
+        core.rares[ends[side]].partners = entry
+        core.orders[ends[side]].traits |= PARTNERED
     if core.orders[bid].live and not core.in_renewals[bid]:
         push(&core.renewals, entry_of(core, bid), core.in_renewals)
 
@@ -390,8 +280,8 @@ cdef inline void forget_partners(Core *core) noexcept nogil:
     cdef int32_t entry
     for entry in range(1, core.partners_top):
         if core.partners[entry].slots:
-            core.orders[core.partners[entry].orders[BID]].partners = 0
-            core.orders[core.partners[entry].orders[ASK]].partners = 0
+            core.orders[core.partners[entry].orders[BID]].traits &= ~PARTNERED
+            core.orders[core.partners[entry].orders[ASK]].traits &= ~PARTNERED
     core.partners_top, core.partners_unused = 1, 0
     clear(&core.renewals, core.in_renewals)
 
@@ -403,25 +293,46 @@ cdef inline int32_t slot_of_id(const Core *core, int64_t order) noexcept nogil:
     cdef int64_t slot = (order & INDEX_MASK) + 1
     if order < 0 or slot >= <int64_t>core.orders_room:
         return 0
-    return <int32_t>slot if core.orders[slot].there and core.orders[slot].id == order else 0
+    return <int32_t>slot if core.orders[slot].there == 2 and core.orders[slot].id == order else 0
 
 
 cdef inline bint was_there(const Core *core, int64_t order) noexcept nogil:
     """Whether an id that no living order has was an order's, or can't be one's any more."""
     cdef int64_t slot = (order & INDEX_MASK) + 1
-    if order < 0 or slot >= <int64_t>core.orders_room or not core.orders[slot].used:
+    if order < 0 or slot >= <int64_t>core.orders_room or not core.orders[slot].there:
         return False
     return order <= core.orders[slot].id
+
+
+cdef inline void expect_order(const Core *core, int64_t id) noexcept nogil:
+    """Have fetched an order that a request to come is about."""
+    cdef int64_t slot = (id & INDEX_MASK) + 1
+    if slot < <int64_t>core.orders_room:
+        __builtin_prefetch(&core.orders[slot])
+
+
+cdef inline void expect_neighbours(const Core *core, int64_t id) noexcept nogil:
+    """Have fetched what is looked at with it: those before and behind it in its lists."""
+    cdef int64_t slot = (id & INDEX_MASK) + 1
+    cdef const Order *order
+    if slot >= <int64_t>core.orders_room or not core.orders[slot].live:
+        return
+    order = &core.orders[slot]
+    __builtin_prefetch(&core.orders[order.before])
+    __builtin_prefetch(&core.orders[order.after])
+    __builtin_prefetch(&core.orders[order.owner_before])
+    __builtin_prefetch(&core.orders[order.owner_after])
 
 
 cdef inline void set_bound(Core *core, int32_t slot, int64_t spend, int64_t expires) noexcept nogil:
     """The most that it may spend, and when it expires. O(1), O(log n) where it expires."""
     cdef Entry entry
-    if core.in_expiry[slot]:
+    if core.orders[slot].traits & BOUNDED and core.in_expiry[slot]:
         take(&core.expiry, core.in_expiry[slot] - 1, core.in_expiry)
-    core.orders[slot].bounded = spend != INT64_MAX or expires != 0
-    if core.orders[slot].bounded:
-        core.bounds[slot].spend, core.bounds[slot].expires = spend, expires
+    core.orders[slot].traits &= ~BOUNDED
+    if spend != INT64_MAX or expires:
+        core.orders[slot].traits |= BOUNDED
+        core.rares[slot].spend, core.rares[slot].expires = spend, expires
     if expires:
         entry.price, entry.place, entry.id, entry.account = expires, core.orders[slot].id, slot, 0
         push(&core.expiry, entry, core.in_expiry)
@@ -431,22 +342,30 @@ cdef inline int32_t store(
     Core *core, int64_t id, int side, int32_t owner, int32_t tag, int64_t price, int32_t size, int64_t place,
     int64_t spend, int64_t expires, bint once,
 ) noexcept nogil:
-    """A checked order, for which there is room; a bid's screen has been held for it. Returns its slot."""
+    """Write down a checked order, for which there is room and whose screen has been held; `rest` is to follow."""
     cdef int32_t slot = <int32_t>(id & INDEX_MASK) + 1
     cdef Order *order = &core.orders[slot]
     order.id, order.price, order.place, order.size, order.running = id, price, place, size, 0
-    order.owner, order.tag, order.level, order.partners = owner, tag, 0, 0
-    order.side, order.used, order.there, order.live, order.once = side, True, True, False, once
-    order.bounded = False
-    if side == BID:
-        widen_bounds(&core.accounts[owner], price)
+    order.owner, order.tag = owner, tag
+    order.side, order.there, order.live, order.traits = side, 2, False, ONCE_TRAIT if once else 0
     if spend != INT64_MAX or expires:
-        set_bound(core, slot, spend, expires)
-    join_owner(core, slot)
+        order.traits |= BOUNDED
+        core.rares[slot].spend, core.rares[slot].expires = spend, expires
     core.last_place = max(core.last_place, place)
-    core.count += 1
-    refresh(core, slot, False)
     return slot
+
+
+cdef inline void rest(Core *core, int32_t slot) noexcept nogil:
+    """Put an order that was written down into the book."""
+    cdef Order *order = &core.orders[slot]
+    if order.side == BID:
+        widen_bounds(&core.accounts[order.owner], order.price)
+    if order.traits & BOUNDED:
+        set_bound(core, slot, core.rares[slot].spend, core.rares[slot].expires)
+    join_owner(core, slot)
+    core.count += 1
+    if may_match(core, slot):
+        awake(core, slot)
 
 
 cdef inline void discard(Core *core, int32_t slot) noexcept nogil:
@@ -454,14 +373,14 @@ cdef inline void discard(Core *core, int32_t slot) noexcept nogil:
     cdef Order *order = &core.orders[slot]
     if order.live:
         sleep(core, slot, open_of(order))
-    while order.partners:
-        drop_partner(core, order.partners)
-    if core.in_expiry[slot]:
+    while order.traits & PARTNERED:
+        drop_partner(core, core.rares[slot].partners)
+    if order.traits & BOUNDED and core.in_expiry[slot]:
         take(&core.expiry, core.in_expiry[slot] - 1, core.in_expiry)
     leave_owner(core, slot)
     if order.side == BID:
         release_screen(&core.relation, order.tag)
-    order.there = False
+    order.there = 1
     core.count -= 1
 
 
@@ -482,10 +401,12 @@ cdef inline void change_screen(Core *core, int32_t slot, int32_t screen) noexcep
     cdef Order *order = &core.orders[slot]
     cdef int32_t old = order.tag
     if order.live:
-        leave_tag(core, slot)
+        shown_of(core, slot)[0] -= open_of(order)
+        leave_run(core, slot)
     order.tag = screen
     if order.live:
-        enter_tag(core, slot)
+        enter_run(core, slot)
+        shown_of(core, slot)[0] += open_of(order)
     release_screen(&core.relation, old)
     refresh(core, slot, True)
 
@@ -498,8 +419,7 @@ cdef inline void forget_touched(Core *core) noexcept nogil:
 cdef inline void free_core(Core *core) noexcept nogil:
     cdef int side
     unmap(core.orders, core.orders_room, sizeof(Order))
-    unmap(core.bounds, core.orders_room, sizeof(Bound))
-    unmap(core.in_tag, core.orders_room, sizeof(int32_t))
+    unmap(core.rares, core.orders_room, sizeof(Rare))
     unmap(core.in_touched, core.orders_room, sizeof(int32_t))
     unmap(core.in_renewals, core.orders_room, sizeof(int32_t))
     unmap(core.in_expiry, core.orders_room, sizeof(int32_t))
@@ -512,4 +432,5 @@ cdef inline void free_core(Core *core) noexcept nogil:
     for side in range(2):
         free(core.touched[side].entries)
         free_levels(&core.levels[side])
+    free_runs(&core.runs)
     free_relation(&core.relation)

@@ -2,24 +2,31 @@
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t
 
+from exchange._core cimport (
+    BOUNDED,
+    INDEX_MASK,
+    INT64_MAX,
+    ONCE_TRAIT,
+    PARTNERED,
+    Core,
+    Order,
+    may_match,
+    open_of,
+    spend_of,
+)
 from exchange._heap cimport grown
 from exchange._match cimport Pair, find, settle_terms
 from exchange._orders cimport (
-    INDEX_MASK,
-    INT64_MAX,
-    Core,
-    Order,
     change_screen,
     discard,
     forget_partners,
     forget_touched,
     move_order,
-    open_of,
     partner_entry,
     refresh,
     resize,
+    rest,
     slot_of_id,
-    spend_of,
     store,
     tell_account,
     tell_number,
@@ -27,8 +34,8 @@ from exchange._orders cimport (
     tell_ready,
     was_there,
 )
-from exchange._screens cimport ASK, BID, Demand, among
-from exchange._search cimport Found, Seeker, quote_to_ask, quote_to_bid
+from exchange._screens cimport ASK, BID, Demand, among, release_screen
+from exchange._search cimport Found, Seeker, first_of, quote_to_ask, quote_to_bid, seeker_of
 
 cdef enum Kind:
     DO_BID, DO_ASK, DO_AMEND, DO_CANCEL, DO_RETURN, DO_SETTLE, DO_ACCOUNT, DO_READY, DO_NUMBER, DO_EXPIRE
@@ -99,10 +106,15 @@ cdef inline void say(
 
 # ---- matching
 
-cdef inline void use_slots(Core *core, int32_t slot, int32_t slots) noexcept nogil:
-    """Slots of an order have matched."""
+cdef inline void use_slots(Core *core, int32_t slot, int32_t slots, bint arriving) noexcept nogil:
+    """Slots of an order have matched; one that arrives is nowhere yet."""
     cdef Order *order = &core.orders[slot]
-    if not order.once:
+    if arriving:
+        if order.traits & ONCE_TRAIT:
+            order.size -= slots
+        else:
+            order.running += slots
+    elif not order.traits & ONCE_TRAIT:
         resize(core, slot, order.size, order.running + slots)
     elif order.size == slots:
         discard(core, slot)
@@ -110,25 +122,32 @@ cdef inline void use_slots(Core *core, int32_t slot, int32_t slots) noexcept nog
         resize(core, slot, order.size - slots, 0)
 
 
-cdef inline void match_all(Core *core, int32_t arriving, int32_t request, Rows *out) noexcept nogil:
-    """Match until nothing matches; each match takes slots, and holds its money (R3)."""
-    cdef Pair pair
-    cdef int32_t buyer, slots
+cdef inline void take_match(
+    Core *core, Pair *pair, int32_t arriving, bint settled, int32_t request, Rows *out
+) noexcept nogil:
+    """A match takes its slots, and holds its money (R3)."""
+    cdef int32_t buyer = core.orders[pair.bid].owner, slots
     cdef int64_t cost
-    while find(core, &pair):
-        settle_terms(core, &pair, arriving)
-        slots, cost = <int32_t>pair.slots, pair.slots * pair.price
-        buyer = core.orders[pair.bid].owner
-        say(out, request, MATCH, DONE, core.orders[pair.bid].id, core.orders[pair.ask].id, pair.price, slots)
-        if core.orders[pair.bid].partners and partner_entry(core, pair.bid, pair.ask):
-            tell_partner(core, pair.bid, pair.ask, -pair.slots)
-        if core.orders[pair.bid].bounded and core.bounds[pair.bid].spend != INT64_MAX:
-            core.bounds[pair.bid].spend -= cost
-        use_slots(core, pair.ask, slots)
-        use_slots(core, pair.bid, slots)
-        tell_account(core, buyer, core.accounts[buyer].present, core.accounts[buyer].free - cost)
-        if core.orders[pair.bid].live and core.orders[pair.bid].bounded:
-            refresh(core, pair.bid, False)
+    settle_terms(core, pair, arriving)
+    slots, cost = <int32_t>pair.slots, pair.slots * pair.price
+    say(out, request, MATCH, DONE, core.orders[pair.bid].id, core.orders[pair.ask].id, pair.price, slots)
+    if core.orders[pair.bid].traits & core.orders[pair.ask].traits & PARTNERED and (
+            partner_entry(core, pair.bid, pair.ask)):
+        tell_partner(core, pair.bid, pair.ask, -pair.slots)
+    if core.orders[pair.bid].traits & BOUNDED and core.rares[pair.bid].spend != INT64_MAX:
+        core.rares[pair.bid].spend -= cost
+    use_slots(core, pair.ask, slots, settled and pair.ask == arriving)
+    use_slots(core, pair.bid, slots, settled and pair.bid == arriving)
+    tell_account(core, buyer, core.accounts[buyer].present, core.accounts[buyer].free - cost)
+    if core.orders[pair.bid].live and core.orders[pair.bid].traits & BOUNDED:
+        refresh(core, pair.bid, False)
+
+
+cdef inline void match_all(Core *core, int32_t arriving, int32_t request, Rows *out) noexcept nogil:
+    """Match until nothing matches, and forget who were partners."""
+    cdef Pair pair
+    while (core.touched[BID].size or core.touched[ASK].size) and find(core, &pair):
+        take_match(core, &pair, arriving, False, request, out)
     if core.partners_top > 1:
         forget_partners(core)
     if core.touched[BID].size or core.touched[ASK].size:
@@ -141,7 +160,7 @@ cdef inline int32_t check_id(const Core *core, int64_t order) noexcept nogil:
     """Why an order may not have this id; 0 if it may."""
     if order < 0:
         return BAD_VALUE
-    if core.orders[(order & INDEX_MASK) + 1].there:
+    if core.orders[(order & INDEX_MASK) + 1].there == 2:
         return DUPLICATE
     return FINISHED if was_there(core, order) else 0
 
@@ -223,23 +242,32 @@ cdef inline Found quote_ask(Core *core, int32_t machine, int64_t price, int64_t 
     return quote_to_ask(core, &who, size)
 
 
-cdef inline void finish(
-    Core *core, int32_t slot, bint arrives, int32_t size, bint stays, int32_t request, Rows *out
+cdef inline void arrive(
+    Core *core, int32_t slot, int32_t over, bint stays, int32_t request, Rows *out
 ) noexcept nogil:
-    """Match, and say what became of an order that came with `size`."""
-    cdef int64_t before = out.size, at, id = core.orders[slot].id
-    cdef int32_t left
-    match_all(core, slot if arrives else 0, request, out)
-    if core.orders[slot].there and stays:
-        say(out, request, RESTS, DONE, id, -1, core.orders[slot].price, open_of(&core.orders[slot]))
+    """Match an order that arrives where nothing else can match, and say what became of it.
+
+    It is not in the book while it matches, and what never rests never is. `over`: slots that are not its size.
+    """
+    cdef Order *order = &core.orders[slot]
+    cdef Seeker who = seeker_of(core, slot)
+    cdef Pair pair
+    cdef int32_t other
+    while may_match(core, slot):
+        other = first_of(core, &who)
+        if not other:
+            break
+        pair.bid = slot if order.side == BID else other
+        pair.ask = other if order.side == BID else slot
+        take_match(core, &pair, slot, True, request, out)
+    if stays and order.size:
+        rest(core, slot)
+        say(out, request, RESTS, DONE, order.id, -1, order.price, open_of(order))
         return
-    left = size
-    for at in range(before, out.size):
-        if out.rows[at].order == id or out.rows[at].other == id:
-            left -= out.rows[at].slots
-    if core.orders[slot].there:
-        discard(core, slot)
-    say(out, request, GONE, DONE, id, -1, -1, left)
+    order.there = 1
+    if order.side == BID:
+        release_screen(&core.relation, order.tag)
+    say(out, request, GONE, DONE, order.id, -1, -1, order.size + over)
 
 
 cdef inline int do_bid(Core *core, const Request *r, int32_t request, Rows *out, int32_t *field) noexcept nogil:
@@ -271,7 +299,7 @@ cdef inline int do_bid(Core *core, const Request *r, int32_t request, Rows *out,
     core.relation.sides[BID].tags[r.screen].holders += 1
     slot = store(core, r.order, BID, r.owner, r.screen, price, size, core.last_place + 1, r.spend,
                  r.expires if terms <= ONCE else 0, terms != STANDING)
-    finish(core, slot, True, r.size, terms <= ONCE, request, out)
+    arrive(core, slot, r.size - size, terms <= ONCE, request, out)
     return DONE
 
 
@@ -291,7 +319,7 @@ cdef inline int do_ask(Core *core, const Request *r, int32_t request, Rows *out,
             return NOT_WHOLE
     slot = store(core, r.order, ASK, r.owner, core.machines[r.owner].kind, r.price, r.size,
                  core.last_place + 1, INT64_MAX, r.expires if terms <= ONCE else 0, terms != STANDING)
-    finish(core, slot, True, r.size, terms <= ONCE, request, out)
+    arrive(core, slot, 0, terms <= ONCE, request, out)
     return DONE
 
 
@@ -364,7 +392,11 @@ cdef inline int do_amend(Core *core, const Request *r, int32_t request, Rows *ou
     resize(core, slot, size, order.running)
     if arrives:
         move_order(core, slot, price, core.last_place + 1)
-    finish(core, slot, arrives, 0, True, request, out)
+    match_all(core, slot if arrives else 0, request, out)
+    if core.orders[slot].there == 2:
+        say(out, request, RESTS, DONE, r.order, -1, core.orders[slot].price, open_of(&core.orders[slot]))
+    else:
+        say(out, request, GONE, DONE, r.order, -1, -1, 0)
     return DONE
 
 

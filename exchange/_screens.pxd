@@ -1,7 +1,7 @@
 """Which machines pass which screens.
 
 Orders of a side that are alike in this are one *tag*: bids of one screen, asks of machines of one profile (a
-*kind*). A tag keeps the heap of its live orders, and a side the heap of its tags by their best orders. Numbers
+*kind*). A tag keeps the heap of its runs of live orders, and a side the heap of its tags by their best orders. Numbers
 and flags stand in columns, 64 tags a block, so that one screen is held against 64 kinds at once, and one kind
 against 64 screens. What a screen has been held against is remembered as a row of bits by kind, and kept true as
 kinds come and go, within a bound of memory.
@@ -34,7 +34,7 @@ cdef extern from "stdint.h" nogil:
     int64_t NONE "INT64_MAX"  # no order is worth as little
 
 ctypedef struct Tag:
-    Heap orders  # the live ones
+    Heap runs  # of its live orders, by their first
     int64_t holders  # machines of a kind; bids with a screen, and keeps of it
     uint32_t hash
     int32_t next  # links the kinds of one hash; and the tags that are not used
@@ -108,9 +108,9 @@ cdef inline int32_t new_tag(Tags *side) noexcept nogil:
 
 cdef inline void drop_tag(Tags *side, int32_t tag) noexcept nogil:
     """Nobody holds it any more; it has no orders."""
-    free(side.tags[tag].orders.entries)
-    side.tags[tag].orders.entries = NULL
-    side.tags[tag].orders.room = 0
+    free(side.tags[tag].runs.entries)
+    side.tags[tag].runs.entries = NULL
+    side.tags[tag].runs.room = 0
     side.used[tag // BLOCK] &= ~(<uint64_t>1 << (tag % BLOCK))
     side.tags[tag].next, side.unused = side.unused, tag
 
@@ -118,7 +118,7 @@ cdef inline void drop_tag(Tags *side, int32_t tag) noexcept nogil:
 cdef inline void free_tags(Tags *side) noexcept nogil:
     cdef int32_t at
     for at in range(side.top):
-        free(side.tags[at].orders.entries)
+        free(side.tags[at].runs.entries)
     for at in range(blocks_of(side)):
         free(side.blocks[at])
     free(side.tags)
@@ -133,12 +133,12 @@ cdef inline void free_tags(Tags *side) noexcept nogil:
 cdef inline void rank_tag(Tags *side, int32_t tag) noexcept nogil:
     """Another order is the tag's best, or none is. O(log tags)."""
     cdef Entry entry
-    if not side.tags[tag].orders.size:
+    if not side.tags[tag].runs.size:
         side.tops[tag] = NONE
         if side.where[tag]:
             take(&side.best, side.where[tag] - 1, side.where)
         return
-    entry = side.tags[tag].orders.entries[0]
+    entry = side.tags[tag].runs.entries[0]
     entry.id, side.tops[tag] = tag, entry.price
     if side.where[tag]:
         replace(&side.best, side.where[tag] - 1, entry, side.where)

@@ -9,8 +9,8 @@ where few do. A search walks for about as long as sifting would take, and then s
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport free
 
-from exchange._heap cimport ARITY, Entry, Heap, grown, precedes
-from exchange._orders cimport INT64_MAX, Core, Step, account_of, open_of, spend_of, worth
+from exchange._heap cimport ARITY, Entry, Heap, grown
+from exchange._core cimport INT64_MAX, Core, Order, Step, account_of, open_of, spend_of, worth
 from exchange._screens cimport (
     ASK,
     BID,
@@ -80,6 +80,13 @@ cdef inline int32_t patience_for(const Core *core, const Seeker *who) noexcept n
     if core.relation.demands[who.tag].passing == NULL:
         return 8 + blocks_of(&core.relation.sides[ASK]) // 3
     return <int32_t>(4 + blocks_of(&core.relation.sides[ASK]) // 64 + core.relation.demands[who.tag].passes // 12)
+
+
+cdef inline bint is_before(const Core *core, int32_t a, int32_t b) noexcept nogil:
+    """Price, then time, of two orders of one side (R5)."""
+    if core.orders[a].price != core.orders[b].price:
+        return worth(&core.orders[a]) < worth(&core.orders[b])
+    return core.orders[a].place < core.orders[b].place
 
 
 # ---- walking
@@ -153,28 +160,34 @@ cdef inline void begin_sifted(Core *core, Seeker *who) noexcept nogil:
             bits &= bits - 1
             if others.tops[tag] <= who.bound and others.tops[tag] != NONE and (
                     who.side == BID or allows(&core.relation.demands[tag], who.account)):
-                add_step(core, others.tops[tag], others.tags[tag].orders.entries[0].place, 0, tag)
+                add_step(core, others.tops[tag], others.tags[tag].runs.entries[0].place, 0, tag)
 
 
 cdef inline int32_t next_step(Core *core, Seeker *who) noexcept nogil:
     """The next order that the seeker could meet; 0: there is none; -1: patience is at an end."""
     cdef Tags *others = &core.relation.sides[1 - who.side]
     cdef Step step
-    cdef int32_t tag
-    cdef const Entry *entry
+    cdef int32_t tag, slot, behind
     while core.steps_size:
         step = take_step(core)
-        if step.tag < 0:
+        if step.tag == -1:
             add_children(core, &others.best, step.at, -1, who.bound)
             tag = others.best.entries[step.at].id
             if fits(core, who, tag):
                 add_step(core, step.price, step.place, 0, tag)
                 continue
         else:
-            add_children(core, &others.tags[step.tag].orders, step.at, step.tag, who.bound)
-            entry = &others.tags[step.tag].orders.entries[step.at]
-            if meets(core, who, entry.account):
-                return entry.id
+            slot = step.at
+            if step.tag >= 0:
+                add_children(core, &others.tags[step.tag].runs, step.at, step.tag, who.bound)
+                slot = core.runs.runs[others.tags[step.tag].runs.entries[step.at].id].first
+                if not slot:
+                    continue
+            behind = core.orders[slot].after
+            if behind:
+                add_step(core, step.price, core.orders[behind].place, behind, -2)
+            if meets(core, who, account_of(core, &core.orders[slot])):
+                return slot
         if not who.sifted:
             who.patience -= 1
             if who.patience < 0:
@@ -188,10 +201,7 @@ cdef inline int32_t next_order(Core *core, Seeker *who, int32_t last) noexcept n
     if slot < 0:
         begin_sifted(core, who)
         slot = next_step(core, who)
-        while slot and last and (
-                worth(&core.orders[slot]) < worth(&core.orders[last])
-                or (worth(&core.orders[slot]) == worth(&core.orders[last])
-                    and core.orders[slot].place <= core.orders[last].place)):
+        while slot and last and (slot == last or is_before(core, slot, last)):
             slot = next_step(core, who)
     return slot
 
@@ -200,14 +210,18 @@ cdef inline int32_t next_order(Core *core, Seeker *who, int32_t last) noexcept n
 
 cdef inline int32_t best_of_tag(const Core *core, const Seeker *who, int32_t tag, int64_t bound) noexcept nogil:
     """The first order of a tag that may meet the seeker, where its very first may not. O(orders of the tag)."""
-    cdef const Heap *heap = &core.relation.sides[1 - who.side].tags[tag].orders
-    cdef const Entry *best = NULL
-    cdef int32_t at
-    for at in range(1, heap.size):
-        if heap.entries[at].price <= bound and (best == NULL or precedes(&heap.entries[at], best)):
-            if meets(core, who, heap.entries[at].account):
-                best = &heap.entries[at]
-    return best.id if best != NULL else 0
+    cdef const Heap *heap = &core.relation.sides[1 - who.side].tags[tag].runs
+    cdef int32_t at, slot, best = 0
+    for at in range(heap.size):
+        if heap.entries[at].price > bound:
+            continue
+        slot = core.runs.runs[heap.entries[at].id].first
+        while slot and not (best and is_before(core, best, slot)):
+            if meets(core, who, account_of(core, &core.orders[slot])):
+                best = slot
+                break
+            slot = core.orders[slot].after
+    return best
 
 
 cdef inline int32_t sifted_first(Core *core, const Seeker *who) noexcept nogil:
@@ -227,17 +241,12 @@ cdef inline int32_t sifted_first(Core *core, const Seeker *who) noexcept nogil:
                 continue
             if who.side == ASK and not allows(&core.relation.demands[tag], who.account):
                 continue
-            entry = &others.tags[tag].orders.entries[0]
-            found = entry.id
+            entry = &others.tags[tag].runs.entries[0]
+            found = core.runs.runs[entry.id].first
             if not meets(core, who, entry.account):
                 found = best_of_tag(core, who, tag, bound)
-                if not found:
-                    continue
-            if best and worth(&core.orders[found]) == bound and (
-                    core.orders[best].place < core.orders[found].place
-                    or (core.orders[best].place == core.orders[found].place and best < found)):
-                continue
-            best, bound = found, worth(&core.orders[found])
+            if found and not (best and is_before(core, best, found)):
+                best, bound = found, worth(&core.orders[found])
     return best
 
 
@@ -249,9 +258,9 @@ cdef inline int32_t first_of(Core *core, Seeker *who) noexcept nogil:
     if not others.best.size or others.best.entries[0].price > who.bound:
         return 0
     if fits(core, who, others.best.entries[0].id):
-        top = &others.tags[others.best.entries[0].id].orders.entries[0]
+        top = &others.tags[others.best.entries[0].id].runs.entries[0]
         if meets(core, who, top.account):
-            return top.id
+            return core.runs.runs[top.id].first
     who.patience = patience_for(core, who)
     begin_walk(core, who)
     slot = next_step(core, who)

@@ -320,7 +320,10 @@ class Results(Protocol):
         """How many records."""
 
     def rows(self) -> list[tuple[int, ...]]:
-        """The records as tuples, as `RESULT.iter_unpack` gives them. O(records)."""
+        """The records as tuples (order, other, price, slots, request, what, code). O(records).
+
+        Where the table of results says nothing of a field: other and price are -1, slots and code 0.
+        """
 
 
 def make_book(twin: bool = False) -> Book:

@@ -261,7 +261,7 @@ class Book:
     def set_open(self, order: int, open: int) -> None:
         """Set the free slots; an order that was busy returns to its own place (R10)."""
         entry = self.find(order)
-        entry.size = entry.running + checked("open", open, 0, INT32_MAX)
+        entry.size = min(entry.running + checked("open", open, 0, INT32_MAX), INT32_MAX)
         self.refresh(entry)
 
     def set_spend(self, order: int, spend: int) -> None:
@@ -452,22 +452,28 @@ class Book:
         return len(self.orders)
 
     def _check(self) -> None:
-        dump = f"\norders {self.orders}\naccounts {self.accounts}\nmachines {self.machines}"
+        try:
+            self._check_all()
+        except AssertionError as broken:
+            dump = f"orders: {self.orders}\naccounts: {self.accounts}\nmachines: {self.machines}"
+            raise AssertionError(f"{broken}\n{dump}") from broken
+
+    def _check_all(self) -> None:
         for kind, side in ((Bid, self.bids), (Ask, self.asks)):
             live = {o.key: o for o in self.orders.values() if isinstance(o, kind) and o.is_live}
-            assert dict(side.live) == live, f"live {kind.__name__}: {side.live}{dump}"
-            assert side.touched.keys() <= live.keys(), f"touched {kind.__name__}: {side.touched}{dump}"
+            assert dict(side.live) == live, f"live {kind.__name__}s: {side.live}, not {live}"
+            assert side.touched.keys() <= live.keys(), f"touched {kind.__name__}s: {side.touched}"
         for at, order in self.orders.items():
-            assert (order.index, order.id >> INDEX_BITS) == (at, self.numbers[at]), f"ids{dump}"
-            assert order.size >= 0 and order.running >= 0, f"slots{dump}"
-            assert not (order.once and order.running), f"slots that do not come back{dump}"
+            assert (order.index, order.id >> INDEX_BITS) == (at, self.numbers[at]), f"ids of {order}"
+            assert order.size >= 0 and order.running >= 0, f"slots of {order}"
+            assert not (order.once and order.running), f"slots of {order} do not come back"
         owned = [o for a in self.accounts.values() for o in a.bids.values()]
         owned += [o for m in self.machines.values() for o in m.asks.values()]
-        assert sorted(map(id, owned)) == sorted(map(id, self.orders.values())), f"orders and owners{dump}"
+        assert sorted(map(id, owned)) == sorted(map(id, self.orders.values())), f"owners: {owned}"
         for (bid, ask), slots in self.partners.items():
-            assert slots > 0 and bid is self.orders[bid.index] and ask is self.orders[ask.index], dump
+            assert slots > 0 and self.orders[bid.index] is bid and self.orders[ask.index] is ask, "partners"
         wanted = {(o.expires, o.id) for o in self.orders.values() if o.expires}
-        assert wanted == self.expiries, f"expiries {self.expiries}{dump}"
+        assert wanted == self.expiries, f"expiries: {self.expiries}"
         assert self.keeps.keys() == set(self.handles.values()) == self.screens.keys() - {0}, "handles"
 
 

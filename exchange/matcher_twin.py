@@ -95,10 +95,10 @@ class Run:
         self.position += 1
 
     def say(
-        self, what: int, order: int, other: int = -1, price: int = 0, slots: int = 0, code: int = 0
+        self, what: int, order: int, other: int = -1, price: int = -1, slots: int = 0, code: int = 0
     ) -> None:
         """Add a result."""
-        self.rows.append((order, other, price, slots, self.position, what, code, 0, 0))
+        self.rows.append((order, other, price, slots, self.position, what, code))
 
     # ---- matching
 
@@ -199,14 +199,16 @@ class Run:
             raise _Refused(r.UNFUNDED)
         if terms in (r.FOK, r.MARKET) or terms & r.POST_ONLY:
             got = offer(self.book, buyer, None if terms == r.MARKET else limit, size, screen, money)
-            slots = self.check_terms(terms, got.slots if account.present else 0, size)
+            self.check_terms(terms, got.slots if account.present else 0, size)
             if terms == r.MARKET:  # an ioc bid for just what is there
-                size, limit = slots, got.worst
+                if got.slots == 0:
+                    return self.say(r.GONE, request.order, slots=size)
+                size, limit = got.slots, got.worst
         bid = Bid(
             id=request.order, buyer=buyer, account=account, price=limit, size=size, place=0, screen=screen,
             spend=spend, expires=expires, once=terms & ~r.POST_ONLY != r.STANDING,
         )  # fmt: skip
-        self.place(bid, request)
+        return self.place(bid, request)
 
     def ask(self, request: Request) -> None:
         """Place an ask (R8)."""
@@ -227,13 +229,12 @@ class Run:
         )  # fmt: skip
         self.place(ask, request)
 
-    def check_terms(self, terms: int, slots: int, size: int) -> int:
+    def check_terms(self, terms: int, slots: int, size: int) -> None:
         """Refuse an order of which `slots` of `size` would match, where its terms say so (R8)."""
         if terms & r.POST_ONLY and slots > 0:
             raise _Refused(r.WOULD_MATCH)
         if terms == r.FOK and slots < size:
             raise _Refused(r.NOT_WHOLE)
-        return slots
 
     def place(self, order: Bid | Ask, request: Request) -> None:
         """Let an order arrive; of one that needs its answer now, drop what is left."""
@@ -410,7 +411,7 @@ def apply(book: Book, requests: r.Buffer, results: Results | None) -> Rows:
         raise TypeError(f"results are {type(into).__name__}: they must be what this book returned before")
     raw = memoryview(requests).tobytes()
     if len(raw) % r.REQUEST.size:
-        raise BadBookValue(f"requests are {len(raw)} bytes: they must be whole records of {r.REQUEST.size}")
+        raise BadBookValue(f"requests has {len(raw)} bytes: it must be records of {r.REQUEST.size}")
     run = Run(book)
     for fields in r.REQUEST.iter_unpack(raw):
         run.do(Request._make(fields))
@@ -422,7 +423,7 @@ def one(book: Book, request: Request) -> list[Row]:
     """Do a single request; raise where it is refused."""
     run = Run(book)
     run.do(request)
-    order, at, *_, what, code, _, _ = run.rows[-1]
+    order, at, *_, what, code = run.rows[-1]
     if what == r.REFUSED:
         raise _error(request, order, at, code)
     return run.rows
@@ -444,4 +445,4 @@ def _error(request: Request, order: int, at: int, code: int) -> BookError:
 
 def matches(rows: list[Row]) -> list[Match]:
     """Return the matches among results."""
-    return [(bid, ask, price, slots) for bid, ask, price, slots, _, what, *_ in rows if what == r.MATCH]
+    return [(bid, ask, price, slots) for bid, ask, price, slots, _, what, _ in rows if what == r.MATCH]

@@ -7,7 +7,7 @@ from operator import ge
 
 from sortedcontainers import SortedDict
 
-from exchange.book import ID_LIMIT, INT32_MAX, NO_BOUND, Screen
+from exchange.book import ID_LIMIT, NO_BOUND, Screen
 
 PLAIN = Screen()
 
@@ -61,7 +61,7 @@ class Order:
     @property
     def open(self) -> int:
         """Slots free to be matched: none where fewer are wanted now than are running (R9)."""
-        return min(max(0, self.size - self.running), INT32_MAX)
+        return max(0, self.size - self.running)
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

@@ -1,0 +1,206 @@
+"""Where live orders stand: in runs, one behind the other. A tag has the heap of its runs by their first orders.
+
+Who arrives goes to the end of the run of its tag and price, who was before all of it to the front: O(1). Who
+comes back to a place amid it is a run by itself, O(log runs). Leaving is O(1), and O(log runs) for the first.
+A run that is empty stays for the next order of its price, unless it would be its tag's best; when most runs are
+empty all of these go.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdlib cimport free
+
+from exchange._core cimport ASK, Core, Order, Run, Runs, entry_of, open_of, worth
+from exchange._heap cimport Entry, Heap, grown, push, replace, take
+from exchange._levels cimport enter_level, leave_level
+from exchange._screens cimport Tags, rank_tag
+
+
+cdef enum:
+    LEAST_EMPTY = 1024
+
+
+cdef inline uint32_t hash_run(int side, int32_t tag, int64_t price) noexcept nogil:
+    cdef uint64_t h = <uint64_t>price ^ (<uint64_t><uint32_t>(2 * tag + side)) << 40
+    return <uint32_t>((h * <uint64_t>0x9E3779B97F4A7C15) >> 32)
+
+
+cdef inline uint32_t spot(const Runs *all, int side, int32_t tag, int64_t price) noexcept nogil:
+    """Where in the table this run is, or would be."""
+    cdef uint32_t at = hash_run(side, tag, price) & all.mask
+    cdef const Run *run
+    while all.table[at]:
+        run = &all.runs[all.table[at]]
+        if run.price == price and run.tag == tag and run.side == side:
+            break
+        at = (at + 1) & all.mask
+    return at
+
+
+cdef inline void widen(Runs *all) noexcept nogil:
+    """Double the table."""
+    cdef int32_t *old = all.table
+    cdef uint32_t size = all.mask + 1 if old != NULL else 0, at
+    cdef const Run *run
+    all.mask = max(256, 2 * size) - 1
+    all.table = <int32_t *>grown(NULL, all.mask + 1, sizeof(int32_t))
+    for at in range(all.mask + 1):
+        all.table[at] = 0
+    for at in range(size):
+        if old[at]:
+            run = &all.runs[old[at]]
+            all.table[spot(all, run.side, run.tag, run.price)] = old[at]
+    free(old)
+
+
+cdef inline void unlist(Runs *all, const Run *run) noexcept nogil:
+    """Take a run out of the table; who would not be found behind the gap moves into it."""
+    cdef uint32_t gap = spot(all, run.side, run.tag, run.price), at, home
+    cdef const Run *other
+    all.listed -= 1
+    at = (gap + 1) & all.mask
+    while all.table[at]:
+        other = &all.runs[all.table[at]]
+        home = hash_run(other.side, other.tag, other.price) & all.mask
+        if ((at - home) & all.mask) >= ((at - gap) & all.mask):
+            all.table[gap] = all.table[at]
+            gap = at
+        at = (at + 1) & all.mask
+    all.table[gap] = 0
+
+
+cdef inline void begin_run(Core *core, int32_t slot, bint listed, uint32_t at) noexcept nogil:
+    """A run of one order; `at` is where in the table it is listed."""
+    cdef Runs *all = &core.runs
+    cdef Order *order = &core.orders[slot]
+    cdef Tags *tags = &core.relation.sides[order.side]
+    cdef int32_t id = all.unused
+    cdef Run *run
+    cdef Entry entry
+    if id:
+        all.unused = all.runs[id].next
+    else:
+        if all.top >= all.room:
+            all.room = max(64, 2 * all.room)
+            all.runs = <Run *>grown(all.runs, all.room, sizeof(Run))
+            all.where = <int32_t *>grown(all.where, all.room, sizeof(int32_t))
+        all.top = max(1, all.top)
+        id = all.top
+        all.top += 1
+    run = &all.runs[id]
+    run.price, run.tag, run.side, run.listed = worth(order), order.tag, order.side, listed
+    run.first, run.last = slot, slot
+    run.level = enter_level(&core.levels[order.side], run.price)
+    all.count += 1
+    order.run, order.before, order.after = id, 0, 0
+    if listed:
+        all.table[at] = id
+        all.listed += 1
+    entry = entry_of(core, slot)
+    entry.id = id
+    push(&tags.tags[order.tag].runs, entry, all.where)
+    if all.where[id] == 1:
+        rank_tag(tags, order.tag)
+
+
+cdef inline void enter_run(Core *core, int32_t slot) noexcept nogil:
+    """Put a live order where it stands."""
+    cdef Runs *all = &core.runs
+    cdef Order *order = &core.orders[slot]
+    cdef Tags *tags = &core.relation.sides[order.side]
+    cdef uint32_t at
+    cdef int32_t id
+    cdef Run *run
+    cdef Entry entry
+    if 2 * <uint32_t>all.listed >= all.mask:
+        widen(all)
+    at = spot(all, order.side, order.tag, worth(order))
+    id = all.table[at]
+    if not id:
+        begin_run(core, slot, True, at)
+        return
+    run = &all.runs[id]
+    if not run.first:
+        order.run, order.before, order.after = id, 0, 0
+        run.first = run.last = slot
+        all.empty -= 1
+        entry = entry_of(core, slot)
+        entry.id = id
+        replace(&tags.tags[order.tag].runs, all.where[id] - 1, entry, all.where)
+        if all.where[id] == 1:
+            rank_tag(tags, order.tag)
+    elif core.orders[run.last].place < order.place:
+        order.run, order.before, order.after = id, run.last, 0
+        core.orders[run.last].after = slot
+        run.last = slot
+    elif order.place < core.orders[run.first].place:
+        order.run, order.before, order.after = id, 0, run.first
+        core.orders[run.first].before = slot
+        run.first = slot
+        entry = entry_of(core, slot)
+        entry.id = id
+        replace(&tags.tags[order.tag].runs, all.where[id] - 1, entry, all.where)
+        if all.where[id] == 1:
+            rank_tag(tags, order.tag)
+    else:
+        begin_run(core, slot, False, 0)
+
+
+cdef inline void end_run(Core *core, int32_t id) noexcept nogil:
+    """Take an empty run away. O(log runs)."""
+    cdef Runs *all = &core.runs
+    cdef Run *run = &all.runs[id]
+    take(&core.relation.sides[run.side].tags[run.tag].runs, all.where[id] - 1, all.where)
+    if run.listed:
+        unlist(all, run)
+        all.empty -= 1
+    leave_level(&core.levels[run.side], run.level)
+    run.next, all.unused = all.unused, id
+    run.tag = -1
+    all.count -= 1
+
+
+cdef inline void leave_run(Core *core, int32_t slot) noexcept nogil:
+    """Take a live order out of where it stands."""
+    cdef Runs *all = &core.runs
+    cdef Order *order = &core.orders[slot]
+    cdef Run *run = &all.runs[order.run]
+    cdef Tags *tags = &core.relation.sides[order.side]
+    cdef int32_t id = order.run, at
+    cdef Heap *heap
+    cdef Entry entry
+    if order.after:
+        core.orders[order.after].before = order.before
+    else:
+        run.last = order.before
+    if order.before:
+        core.orders[order.before].after = order.after
+        return
+    run.first = order.after
+    at, heap = all.where[id] - 1, &tags.tags[order.tag].runs
+    if run.first:
+        entry = entry_of(core, run.first)
+        entry.id = id
+        replace(heap, at, entry, all.where)
+    elif run.listed:
+        all.empty += 1
+    else:
+        end_run(core, id)
+    if at == 0:
+        while heap.size and not all.runs[heap.entries[0].id].first:
+            end_run(core, heap.entries[0].id)
+        rank_tag(tags, order.tag)
+    if 2 * all.empty > all.count + LEAST_EMPTY:
+        for id in range(1, all.top):
+            if all.runs[id].tag >= 0 and not all.runs[id].first:
+                end_run(core, id)
+
+
+cdef inline int64_t *shown_of(Core *core, int32_t slot) noexcept nogil:
+    """The open slots that its level shows."""
+    return &core.levels[core.orders[slot].side].levels[core.runs.runs[core.orders[slot].run].level].open
+
+
+cdef inline void free_runs(Runs *all) noexcept nogil:
+    free(all.runs)
+    free(all.where)
+    free(all.table)
