@@ -23,12 +23,11 @@ from exchange._core cimport (
     Machine,
     Order,
     Rare,
-    Step,
+    Run,
     open_of,
     partners_of,
 )
 from exchange._heap cimport Heap, zeroed
-from exchange._levels cimport Levels
 from exchange._match cimport Pair, find, find_partners, settle_terms
 from exchange._orders cimport (
     change_screen,
@@ -53,6 +52,7 @@ from exchange._orders cimport (
     touch,
     was_there,
 )
+from exchange._queues cimport clear_tag, tidy
 from exchange._rules cimport (
     BAD_VALUE,
     DO_AMEND,
@@ -84,12 +84,11 @@ from exchange._screens cimport read_row
 from exchange._search cimport (
     Found,
     Seeker,
-    add_children,
-    add_step,
+    begin_runs,
     begin_walk,
     next_order,
+    next_run,
     patience_for,
-    take_step,
 )
 
 from exchange.book import (
@@ -215,6 +214,7 @@ cdef class Book:
         if order < 0 or room <= have:
             return 0
         room = max(room, 2 * have)
+        self.core.relation.most_words = max(LEAST_WORDS, 2 * <int64_t>room)
         self.core.orders = <Order *>array(self.core.orders, have, room, sizeof(Order))
         self.core.rares = <Rare *>array(self.core.rares, have, room, sizeof(Rare))
         self.core.in_touched = <int32_t *>array(self.core.in_touched, have, room, sizeof(int32_t))
@@ -288,6 +288,7 @@ cdef class Book:
             if not self.core.relation.sides[BID].tags[tag].holders:
                 del self.interned[self.screens[tag]]
                 self.screens[tag] = None
+                clear_tag(&self.core, BID, tag)
                 drop_screen(&self.core.relation, tag)
         return 0
 
@@ -455,14 +456,12 @@ cdef class Book:
 
     # ---- asked
 
-    cdef int do(self, const Request *request, int32_t position, Rows *out) except -1:
-        """One request, with room made for it."""
-        if request.kind == DO_BID or request.kind == DO_ASK:
-            self.room_for_order(request.order)
-            self.core.relation.most_words = max(LEAST_WORDS, 2 * self.core.count)
-        elif request.kind == DO_ACCOUNT:
+    cdef inline int room_for(self, const Request *request) except -1:
+        """Make room for what a BID, an ASK or an ACCOUNT names."""
+        if request.kind == DO_ACCOUNT:
             self.room_for_account(request.owner)
-        do_request(&self.core, request, position, out)
+        elif <size_t>(request.order & INDEX_MASK) + 2 > self.core.orders_room:
+            self.room_for_order(request.order)
         return 0
 
     def apply(self, requests, results=None):
@@ -485,7 +484,9 @@ cdef class Book:
         cdef Result *row
         cdef int64_t at
         self.scratch.size = 0
-        self.do(request, 0, &self.scratch)
+        if request.kind <= DO_ASK:
+            self.room_for(request)
+        do_request(&self.core, request, 0, &self.scratch)
         if self.core.relation.idles:
             self.forget_idle()
         for at in range(self.scratch.size):
@@ -561,17 +562,20 @@ cdef class Book:
     def depth(self, side, most=INT32_MAX):
         cdef bint asks = whole("side", side, BID, ASK)
         cdef int64_t levels = whole("most", most, 0, INT32_MAX)
-        cdef Levels *shown = &self.core.levels[ASK if asks else BID]
+        cdef const Run *run
+        cdef int64_t price = -1, open = 0
         cdef list found = []
-        cdef Step step
-        self.core.steps_size = 0
-        if shown.prices.size:
-            add_step(&self.core, shown.prices.entries[0].price, 0, 0, 0)
-        while self.core.steps_size and <int64_t>len(found) < levels:
-            step = take_step(&self.core)
-            add_children(&self.core, &shown.prices, step.at, 0, INT64_MAX)
-            found.append((step.price if asks else -step.price,
-                          shown.levels[shown.prices.entries[step.at].id].open))
+        begin_runs(&self.core, ASK if asks else BID)
+        while <int64_t>len(found) < levels:
+            run = next_run(&self.core, ASK if asks else BID)
+            if run != NULL and (run.price if asks else -run.price) == price:
+                open += run.open
+                continue
+            if price >= 0:
+                found.append((price, open))
+            if run == NULL:
+                break
+            price, open = run.price if asks else -run.price, run.open
         return found
 
     def depth_for(self, screen, price=PRICE_MAX, most=INT32_MAX):
@@ -602,7 +606,7 @@ cdef class Book:
     def best(self, side):
         cdef bint asks = whole("side", side, BID, ASK)
         cdef Heap *best = &self.core.relation.sides[ASK if asks else BID].best
-        if not best.size:
+        if not tidy(&self.core, ASK if asks else BID, INT64_MAX):
             return None
         return best.entries[0].price if asks else -best.entries[0].price
 
@@ -619,16 +623,16 @@ cdef class Book:
 
 cdef int done(Book book, const Request *requests, int64_t count, Results into) except -1:
     """Do `count` requests; the results are in `into`, emptied before."""
-    cdef Request request
     cdef int64_t at
     into.out.size = 0
     for at in range(count):
-        memcpy(&request, &requests[at], sizeof(Request))
         if at + 2 * AHEAD < count:
             expect_order(&book.core, requests[at + 2 * AHEAD].order)
         if at + AHEAD < count:
             expect_neighbours(&book.core, requests[at + AHEAD].order)
-        book.do(&request, <int32_t>at, &into.out)
+        if requests[at].kind <= DO_ASK or requests[at].kind == DO_ACCOUNT:
+            book.room_for(&requests[at])
+        do_request(&book.core, &requests[at], <int32_t>at, &into.out)
     if book.core.relation.idles:
         book.forget_idle()
     return 0
@@ -664,7 +668,7 @@ cdef dict state_of(Book book):
     cdef int side
     cdef int32_t row[32]
     cdef Tags *tags
-    cdef list sides = [], levels = []
+    cdef list sides = []
     cdef Demand *demand
     for side in range(2):
         tags = &core.relation.sides[side]
@@ -681,13 +685,6 @@ cdef dict state_of(Book book):
             }
         sides.append({"tags": rows, "best": heap_of(&tags.best), "unused": tags.unused,
                       "named": [tags.named[tag] for tag in range((tags.top + BLOCK - 1) // BLOCK)]})
-        levels.append({
-            "levels": [core.levels[side].levels[core.levels[side].prices.entries[tag].id]
-                       for tag in range(core.levels[side].prices.size)],
-            "prices": heap_of(&core.levels[side].prices),
-            "where": [core.levels[side].where[core.levels[side].prices.entries[tag].id]
-                      for tag in range(core.levels[side].prices.size)],
-        })
     demands = []
     for tag in range(core.relation.sides[BID].top):
         demand = &core.relation.demands[tag]
@@ -721,7 +718,6 @@ cdef dict state_of(Book book):
         "renewals": heap_of(&core.renewals),
         "expiry": heap_of(&core.expiry),
         "sides": sides,
-        "levels": levels,
         "demands": demands,
         "kinds": core.relation.kinds,
         "words": core.relation.words,

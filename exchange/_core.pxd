@@ -6,7 +6,6 @@ Slot 0 of every array is nobody. An order's slot is its index plus one.
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from exchange._heap cimport Entry, Heap
-from exchange._levels cimport Levels
 from exchange._screens cimport ASK, BID, Relation
 
 cdef extern from "stdint.h" nogil:
@@ -44,12 +43,12 @@ ctypedef struct Rare:  # what few orders have
 
 ctypedef struct Run:  # live orders of one tag and price, one behind the other by their places
     int64_t price  # an order's worth
+    int64_t open  # slots of its orders
     int32_t tag
     uint8_t side
     uint8_t listed  # found by tag and price; who comes back amid such a run is a run by itself
     int32_t first  # 0: it is empty, and kept for who comes next
     int32_t last
-    int32_t level
     int32_t next  # links the runs that are not used
 
 ctypedef struct Runs:
@@ -101,7 +100,6 @@ ctypedef struct Core:
     Relation relation
     Runs runs
     Heap touched[2]
-    Levels levels[2]
     Heap renewals
     Heap expiry
     int32_t partners_top, partners_room, partners_unused

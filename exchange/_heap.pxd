@@ -14,25 +14,19 @@ cdef extern from "_memory.h" nogil:
 cdef enum:
     ARITY = 4
 
-ctypedef struct Entry:
-    int64_t price  # of a bid negated, so that less is always better: an order's worth
-    int64_t place
-    int32_t id
-    int32_t account  # whose it is; for a touched ask the best bid that was found for it
+cdef extern from "_heap.h" nogil:
+    ctypedef struct Entry:
+        int64_t price  # of a bid negated, so that less is always better: an order's worth
+        int64_t place
+        int32_t id
+        int32_t account  # whose it is; for a touched ask the best bid that was found for it
+    bint precedes(const Entry *a, const Entry *b)
+    int32_t first_child(const Entry *entries, int32_t child, int32_t end)
 
 ctypedef struct Heap:
     Entry *entries
     int32_t size
     int32_t room
-
-
-cdef inline bint precedes(const Entry *a, const Entry *b) noexcept nogil:
-    """Price, then time (R5)."""
-    if a.price != b.price:
-        return a.price < b.price
-    if a.place != b.place:
-        return a.place < b.place
-    return a.id < b.id
 
 
 cdef inline void rise(Heap *heap, int32_t at, Entry entry, int32_t *where) noexcept nogil:
@@ -51,18 +45,12 @@ cdef inline void rise(Heap *heap, int32_t at, Entry entry, int32_t *where) noexc
 
 cdef inline void sink(Heap *heap, int32_t at, Entry entry, int32_t *where) noexcept nogil:
     """Put `entry` at `at`, which is free, or below it."""
-    cdef int32_t child, end, best
+    cdef int32_t child, best
     while True:
         child = ARITY * at + 1
         if child >= heap.size:
             break
-        end = min(child + ARITY, heap.size)
-        best = child
-        child += 1
-        while child < end:
-            if precedes(&heap.entries[child], &heap.entries[best]):
-                best = child
-            child += 1
+        best = first_child(heap.entries, child, min(child + ARITY, heap.size))
         if not precedes(&heap.entries[best], &entry):
             break
         heap.entries[at] = heap.entries[best]

@@ -30,8 +30,7 @@ from exchange._core cimport (
     worth,
 )
 from exchange._heap cimport Entry, Heap, clear, grown, push, replace, take, unmap
-from exchange._levels cimport free_levels
-from exchange._queues cimport enter_run, free_runs, leave_run, shown_of
+from exchange._queues cimport clear_tag, enter_run, free_runs, leave_run
 from exchange._screens cimport free_relation, hold_kind, read_row, release_kind, release_screen
 
 cdef extern from *:
@@ -69,17 +68,15 @@ cdef inline void awake(Core *core, int32_t slot) noexcept nogil:
     cdef Order *order = &core.orders[slot]
     order.live = True
     enter_run(core, slot)
-    shown_of(core, slot)[0] += open_of(order)
     if order.traits & PARTNERED and order.side == BID:
         push(&core.renewals, entry_of(core, slot), core.in_renewals)
 
 
 cdef inline void sleep(Core *core, int32_t slot, int32_t shown) noexcept nogil:
-    """`shown`: the slots that its level counts of it."""
+    """`shown`: the slots that its run counts of it."""
     cdef Order *order = &core.orders[slot]
     order.live = False
-    shown_of(core, slot)[0] -= shown
-    leave_run(core, slot)
+    leave_run(core, slot, shown)
     if order.traits & PARTNERED and core.in_renewals[slot]:
         take(&core.renewals, core.in_renewals[slot] - 1, core.in_renewals)
     untouch(core, slot)
@@ -108,7 +105,7 @@ cdef inline void resize(Core *core, int32_t slot, int32_t size, int32_t running)
     elif size <= running:
         sleep(core, slot, shown)
     else:
-        shown_of(core, slot)[0] += open_of(order) - shown
+        core.runs.runs[order.run].open += open_of(order) - shown
 
 
 # ---- owners
@@ -182,11 +179,12 @@ cdef inline void tell_machine(
     if changed:
         while ask:  # out of the old heap by the old key
             if core.orders[ask].live:
-                shown_of(core, ask)[0] -= open_of(&core.orders[ask])
-                leave_run(core, ask)
+                leave_run(core, ask, open_of(&core.orders[ask]))
             ask = core.orders[ask].owner_after
     machine.known, machine.account, machine.kind = True, account, kind
     if old:
+        if core.relation.sides[ASK].tags[old].holders == 1:
+            clear_tag(core, ASK, old)
         release_kind(&core.relation, old)
     machine.ready = ready
     ask = machine.orders
@@ -194,7 +192,6 @@ cdef inline void tell_machine(
         core.orders[ask].tag = kind
         if changed and core.orders[ask].live:
             enter_run(core, ask)
-            shown_of(core, ask)[0] += open_of(&core.orders[ask])
         refresh(core, ask, changed)
         ask = core.orders[ask].owner_after
 
@@ -304,6 +301,14 @@ cdef inline bint was_there(const Core *core, int64_t order) noexcept nogil:
     return order <= core.orders[slot].id
 
 
+cdef inline void expect_lists(const Core *core, const Order *order) noexcept nogil:
+    """Have fetched those before and behind an order in its lists."""
+    __builtin_prefetch(&core.orders[order.before])
+    __builtin_prefetch(&core.orders[order.after])
+    __builtin_prefetch(&core.orders[order.owner_before])
+    __builtin_prefetch(&core.orders[order.owner_after])
+
+
 cdef inline void expect_order(const Core *core, int64_t id) noexcept nogil:
     """Have fetched an order that a request to come is about."""
     cdef int64_t slot = (id & INDEX_MASK) + 1
@@ -314,14 +319,8 @@ cdef inline void expect_order(const Core *core, int64_t id) noexcept nogil:
 cdef inline void expect_neighbours(const Core *core, int64_t id) noexcept nogil:
     """Have fetched what is looked at with it: those before and behind it in its lists."""
     cdef int64_t slot = (id & INDEX_MASK) + 1
-    cdef const Order *order
-    if slot >= <int64_t>core.orders_room or not core.orders[slot].live:
-        return
-    order = &core.orders[slot]
-    __builtin_prefetch(&core.orders[order.before])
-    __builtin_prefetch(&core.orders[order.after])
-    __builtin_prefetch(&core.orders[order.owner_before])
-    __builtin_prefetch(&core.orders[order.owner_after])
+    if slot < <int64_t>core.orders_room and core.orders[slot].live:
+        expect_lists(core, &core.orders[slot])
 
 
 cdef inline void set_bound(Core *core, int32_t slot, int64_t spend, int64_t expires) noexcept nogil:
@@ -401,12 +400,10 @@ cdef inline void change_screen(Core *core, int32_t slot, int32_t screen) noexcep
     cdef Order *order = &core.orders[slot]
     cdef int32_t old = order.tag
     if order.live:
-        shown_of(core, slot)[0] -= open_of(order)
-        leave_run(core, slot)
+        leave_run(core, slot, open_of(order))
     order.tag = screen
     if order.live:
         enter_run(core, slot)
-        shown_of(core, slot)[0] += open_of(order)
     release_screen(&core.relation, old)
     refresh(core, slot, True)
 
@@ -431,6 +428,5 @@ cdef inline void free_core(Core *core) noexcept nogil:
     free(core.expiry.entries)
     for side in range(2):
         free(core.touched[side].entries)
-        free_levels(&core.levels[side])
     free_runs(&core.runs)
     free_relation(&core.relation)

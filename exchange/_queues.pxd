@@ -2,16 +2,15 @@
 
 Who arrives goes to the end of the run of its tag and price, who was before all of it to the front: O(1). Who
 comes back to a place amid it is a run by itself, O(log runs). Leaving is O(1), and O(log runs) for the first.
-A run that is empty stays for the next order of its price, unless it would be its tag's best; when most runs are
-empty all of these go.
+A run that is empty stays for the next order of its price until somebody looks past it, or most runs are empty.
+So what a heap has first may be too good, never too bad; `tidy` makes it true.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 
-from exchange._core cimport ASK, Core, Order, Run, Runs, entry_of, open_of, worth
+from exchange._core cimport ASK, Core, Order, Run, Runs, account_of, entry_of, open_of, worth
 from exchange._heap cimport Entry, Heap, grown, push, replace, take
-from exchange._levels cimport enter_level, leave_level
 from exchange._screens cimport Tags, rank_tag
 
 
@@ -68,6 +67,23 @@ cdef inline void unlist(Runs *all, const Run *run) noexcept nogil:
     all.table[gap] = 0
 
 
+cdef inline void set_first(Core *core, int32_t id, int32_t slot) noexcept nogil:
+    """Another order is the first of a run; the price is the same, so it only moves where there are strays."""
+    cdef Run *run = &core.runs.runs[id]
+    cdef Tags *tags = &core.relation.sides[run.side]
+    cdef Heap *heap = &tags.tags[run.tag].runs
+    cdef int32_t at = core.runs.where[id] - 1
+    cdef Entry entry = heap.entries[at]
+    run.first = slot
+    entry.place, entry.account = core.orders[slot].place, account_of(core, &core.orders[slot])
+    if tags.tags[run.tag].strays:
+        replace(heap, at, entry, core.runs.where)
+    else:
+        heap.entries[at] = entry
+    if at == 0 or core.runs.where[id] == 1:
+        rank_tag(tags, run.tag)
+
+
 cdef inline void begin_run(Core *core, int32_t slot, bint listed, uint32_t at) noexcept nogil:
     """A run of one order; `at` is where in the table it is listed."""
     cdef Runs *all = &core.runs
@@ -89,12 +105,14 @@ cdef inline void begin_run(Core *core, int32_t slot, bint listed, uint32_t at) n
     run = &all.runs[id]
     run.price, run.tag, run.side, run.listed = worth(order), order.tag, order.side, listed
     run.first, run.last = slot, slot
-    run.level = enter_level(&core.levels[order.side], run.price)
+    run.open = open_of(order)
     all.count += 1
     order.run, order.before, order.after = id, 0, 0
     if listed:
         all.table[at] = id
         all.listed += 1
+    else:
+        tags.tags[order.tag].strays += 1
     entry = entry_of(core, slot)
     entry.id = id
     push(&tags.tags[order.tag].runs, entry, all.where)
@@ -110,7 +128,6 @@ cdef inline void enter_run(Core *core, int32_t slot) noexcept nogil:
     cdef uint32_t at
     cdef int32_t id
     cdef Run *run
-    cdef Entry entry
     if 2 * <uint32_t>all.listed >= all.mask:
         widen(all)
     at = spot(all, order.side, order.tag, worth(order))
@@ -119,15 +136,12 @@ cdef inline void enter_run(Core *core, int32_t slot) noexcept nogil:
         begin_run(core, slot, True, at)
         return
     run = &all.runs[id]
+    run.open += open_of(order)
     if not run.first:
         order.run, order.before, order.after = id, 0, 0
-        run.first = run.last = slot
+        run.last = slot
         all.empty -= 1
-        entry = entry_of(core, slot)
-        entry.id = id
-        replace(&tags.tags[order.tag].runs, all.where[id] - 1, entry, all.where)
-        if all.where[id] == 1:
-            rank_tag(tags, order.tag)
+        set_first(core, id, slot)
     elif core.orders[run.last].place < order.place:
         order.run, order.before, order.after = id, run.last, 0
         core.orders[run.last].after = slot
@@ -135,13 +149,9 @@ cdef inline void enter_run(Core *core, int32_t slot) noexcept nogil:
     elif order.place < core.orders[run.first].place:
         order.run, order.before, order.after = id, 0, run.first
         core.orders[run.first].before = slot
-        run.first = slot
-        entry = entry_of(core, slot)
-        entry.id = id
-        replace(&tags.tags[order.tag].runs, all.where[id] - 1, entry, all.where)
-        if all.where[id] == 1:
-            rank_tag(tags, order.tag)
+        set_first(core, id, slot)
     else:
+        run.open -= open_of(order)
         begin_run(core, slot, False, 0)
 
 
@@ -149,25 +159,62 @@ cdef inline void end_run(Core *core, int32_t id) noexcept nogil:
     """Take an empty run away. O(log runs)."""
     cdef Runs *all = &core.runs
     cdef Run *run = &all.runs[id]
-    take(&core.relation.sides[run.side].tags[run.tag].runs, all.where[id] - 1, all.where)
+    cdef int32_t at = all.where[id] - 1
+    take(&core.relation.sides[run.side].tags[run.tag].runs, at, all.where)
+    if at == 0:
+        rank_tag(&core.relation.sides[run.side], run.tag)
     if run.listed:
         unlist(all, run)
         all.empty -= 1
-    leave_level(&core.levels[run.side], run.level)
+    else:
+        core.relation.sides[run.side].tags[run.tag].strays -= 1
     run.next, all.unused = all.unused, id
     run.tag = -1
     all.count -= 1
 
 
-cdef inline void leave_run(Core *core, int32_t slot) noexcept nogil:
-    """Take a live order out of where it stands."""
+cdef inline void sweep(Core *core) noexcept nogil:
+    """Take away all runs that are empty."""
+    cdef int32_t id
+    for id in range(1, core.runs.top):
+        if core.runs.runs[id].tag >= 0 and not core.runs.runs[id].first:
+            end_run(core, id)
+
+
+cdef inline void clear_tag(Core *core, int side, int32_t tag) noexcept nogil:
+    """Take away the runs of a tag that has no live orders."""
+    cdef const Heap *heap = &core.relation.sides[side].tags[tag].runs
+    while heap.size:
+        end_run(core, heap.entries[0].id)
+
+
+cdef inline void tidy_tag(Core *core, int side, int32_t tag) noexcept nogil:
+    """See to it that a tag's first run has orders, or that it has none."""
+    cdef const Heap *heap = &core.relation.sides[side].tags[tag].runs
+    while heap.size and not core.runs.runs[heap.entries[0].id].first:
+        end_run(core, heap.entries[0].id)
+
+
+cdef inline bint tidy(Core *core, int side, int64_t bound) noexcept nogil:
+    """See to it that a side's first run has orders; False where it has none within a bound."""
+    cdef Tags *tags = &core.relation.sides[side]
+    cdef const Entry *best = tags.best.entries
+    cdef int32_t id
+    while tags.best.size and best.price <= bound:
+        id = tags.tags[best.id].runs.entries[0].id
+        if core.runs.runs[id].first:
+            return True
+        end_run(core, id)
+    return False
+
+
+cdef inline void leave_run(Core *core, int32_t slot, int32_t shown) noexcept nogil:
+    """Take a live order out of where it stands. `shown`: the slots that its run counts of it."""
     cdef Runs *all = &core.runs
     cdef Order *order = &core.orders[slot]
     cdef Run *run = &all.runs[order.run]
-    cdef Tags *tags = &core.relation.sides[order.side]
-    cdef int32_t id = order.run, at
-    cdef Heap *heap
-    cdef Entry entry
+    cdef int32_t id = order.run
+    run.open -= shown
     if order.after:
         core.orders[order.after].before = order.before
     else:
@@ -175,29 +222,15 @@ cdef inline void leave_run(Core *core, int32_t slot) noexcept nogil:
     if order.before:
         core.orders[order.before].after = order.after
         return
-    run.first = order.after
-    at, heap = all.where[id] - 1, &tags.tags[order.tag].runs
-    if run.first:
-        entry = entry_of(core, run.first)
-        entry.id = id
-        replace(heap, at, entry, all.where)
+    if order.after:
+        set_first(core, id, order.after)
     elif run.listed:
+        run.first = 0
         all.empty += 1
+        if 2 * all.empty > all.count + LEAST_EMPTY:
+            sweep(core)
     else:
         end_run(core, id)
-    if at == 0:
-        while heap.size and not all.runs[heap.entries[0].id].first:
-            end_run(core, heap.entries[0].id)
-        rank_tag(tags, order.tag)
-    if 2 * all.empty > all.count + LEAST_EMPTY:
-        for id in range(1, all.top):
-            if all.runs[id].tag >= 0 and not all.runs[id].first:
-                end_run(core, id)
-
-
-cdef inline int64_t *shown_of(Core *core, int32_t slot) noexcept nogil:
-    """The open slots that its level shows."""
-    return &core.levels[core.orders[slot].side].levels[core.runs.runs[core.orders[slot].run].level].open
 
 
 cdef inline void free_runs(Runs *all) noexcept nogil:

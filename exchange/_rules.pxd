@@ -19,6 +19,7 @@ from exchange._match cimport Pair, find, settle_terms
 from exchange._orders cimport (
     change_screen,
     discard,
+    expect_lists,
     forget_partners,
     forget_touched,
     move_order,
@@ -257,6 +258,7 @@ cdef inline void arrive(
         other = first_of(core, &who)
         if not other:
             break
+        expect_lists(core, &core.orders[other])
         pair.bid = slot if order.side == BID else other
         pair.ask = other if order.side == BID else slot
         take_match(core, &pair, slot, True, request, out)

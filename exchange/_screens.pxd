@@ -37,16 +37,17 @@ ctypedef struct Tag:
     Heap runs  # of its live orders, by their first
     int64_t holders  # machines of a kind; bids with a screen, and keeps of it
     uint32_t hash
+    int32_t strays  # runs that are not listed: the only ones whose price another run may have
     int32_t next  # links the kinds of one hash; and the tags that are not used
 
 ctypedef struct Tags:  # of one side; 0 is no kind, and the screen that asks nothing
     Tag *tags
-    int64_t *tops  # by tag: what its best live order is worth
+    int64_t *tops  # by tag: what its best run is worth
     int32_t *where  # by tag, for `best`
     Block **blocks
     uint64_t *used  # by block: which of its tags are used
     uint32_t *named  # by block: columns that a screen in it names
-    Heap best
+    Heap best  # by their best runs
     int32_t top, room, unused
 
 ctypedef struct Demand:  # a screen's
@@ -140,7 +141,9 @@ cdef inline void rank_tag(Tags *side, int32_t tag) noexcept nogil:
         return
     entry = side.tags[tag].runs.entries[0]
     entry.id, side.tops[tag] = tag, entry.price
-    if side.where[tag]:
+    if side.where[tag] and side.best.size == 1:
+        side.best.entries[0] = entry
+    elif side.where[tag]:
         replace(&side.best, side.where[tag] - 1, entry, side.where)
     else:
         push(&side.best, entry, side.where)

@@ -10,7 +10,8 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport free
 
 from exchange._heap cimport ARITY, Entry, Heap, grown
-from exchange._core cimport INT64_MAX, Core, Order, Step, account_of, open_of, spend_of, worth
+from exchange._core cimport INT64_MAX, Core, Order, Run, Step, account_of, open_of, spend_of, worth
+from exchange._queues cimport tidy, tidy_tag
 from exchange._screens cimport (
     ASK,
     BID,
@@ -206,6 +207,33 @@ cdef inline int32_t next_order(Core *core, Seeker *who, int32_t last) noexcept n
     return slot
 
 
+cdef inline void begin_runs(Core *core, int side) noexcept nogil:
+    """Walk through a side's runs by price."""
+    cdef const Heap *best = &core.relation.sides[side].best
+    core.steps_size = 0
+    if best.size:
+        add_step(core, best.entries[0].price, best.entries[0].place, 0, -1)
+
+
+cdef inline const Run *next_run(Core *core, int side) noexcept nogil:
+    """The next run that has orders, or NULL."""
+    cdef const Tags *tags = &core.relation.sides[side]
+    cdef const Run *run
+    cdef int32_t tag
+    cdef Step step
+    while core.steps_size:
+        step = take_step(core)
+        if step.tag < 0:
+            add_children(core, &tags.best, step.at, -1, INT64_MAX)
+            tag = tags.best.entries[step.at].id
+            step.tag, step.at = tag, 0
+        add_children(core, &tags.tags[step.tag].runs, step.at, step.tag, INT64_MAX)
+        run = &core.runs.runs[tags.tags[step.tag].runs.entries[step.at].id]
+        if run.first:
+            return run
+    return NULL
+
+
 # ---- the first
 
 cdef inline int32_t best_of_tag(const Core *core, const Seeker *who, int32_t tag, int64_t bound) noexcept nogil:
@@ -241,6 +269,10 @@ cdef inline int32_t sifted_first(Core *core, const Seeker *who) noexcept nogil:
                 continue
             if who.side == ASK and not allows(&core.relation.demands[tag], who.account):
                 continue
+            if not core.runs.runs[others.tags[tag].runs.entries[0].id].first:
+                tidy_tag(core, 1 - who.side, tag)
+                if others.tops[tag] > bound or others.tops[tag] == NONE:
+                    continue
             entry = &others.tags[tag].runs.entries[0]
             found = core.runs.runs[entry.id].first
             if not meets(core, who, entry.account):
@@ -255,7 +287,7 @@ cdef inline int32_t first_of(Core *core, Seeker *who) noexcept nogil:
     cdef const Tags *others = &core.relation.sides[1 - who.side]
     cdef const Entry *top
     cdef int32_t slot
-    if not others.best.size or others.best.entries[0].price > who.bound:
+    if not tidy(core, 1 - who.side, who.bound):
         return 0
     if fits(core, who, others.best.entries[0].id):
         top = &others.tags[others.best.entries[0].id].runs.entries[0]
