@@ -32,6 +32,7 @@ cdef class Book:
     cdef int32_t slot_of_bid(self, object order, str has) except 0
     cdef int32_t intern(self, object screen) except -1
     cdef int forget_idle(self) except -1
+    cdef int settle_first(self) except -1
     cdef int room_for(self, const Request *request) except -1
     cdef list matches(self, const Request *request)
 

@@ -14,15 +14,14 @@ from libc.stdlib cimport free as release_memory, malloc
 from libc.string cimport memcpy, memset
 
 from exchange._core cimport (
-    BOUNDED,
     INDEX_MASK,
     INT64_MAX,
     INT64_MIN,
     Account,
     Core,
+    Links,
     Machine,
     Order,
-    Rare,
     Run,
     open_of,
     partners_of,
@@ -74,6 +73,7 @@ from exchange._rules cimport (
     Rows,
     check_id,
     do_request,
+    match_all,
     is_kept,
     is_machine,
     quote_ask,
@@ -114,7 +114,8 @@ cdef int64_t ID_MAX = INDEX_MASK
 cdef enum:
     AHEAD = 6  # requests whose memory is fetched while others are done
 
-cdef int64_t LEAST_WORDS = 1 << 19  # 4 MiB of what screens remember, or two words for each order
+cdef int64_t PLACE_MAX = PRICE_MAX  # so that there is always a next one
+cdef int64_t LEAST_WORDS = 1 << 21  # 16 MiB of what screens remember, or two words for each order
 cdef Py_ssize_t RESULT_SIZE = sizeof(Result)
 cdef bytes RESULT_FORMAT = b"T{<q:order:q:other:q:price:i:slots:i:request:B:what:B:code:H:pad:I:pad2:}"
 
@@ -125,6 +126,15 @@ cdef int64_t whole(str field, object value, int64_t low, int64_t high) except? -
     cdef int64_t number = PyLong_AsLongLongAndOverflow(value, &overflow)
     if overflow != 0 or number < low or number > high:
         checked(field, value, low, high)
+    return number
+
+
+cdef int64_t fitting(str field, object value, int64_t low, int64_t high) except? -1:
+    """An argument of a single call; the rules say whether it is in its range, this only whether it fits."""
+    cdef int overflow = 0
+    cdef int64_t number = PyLong_AsLongLongAndOverflow(value, &overflow)
+    if overflow != 0 or number < low or number > high:
+        raise BadBookValue(f"{field} is {value}: out of its range")
     return number
 
 
@@ -216,7 +226,8 @@ cdef class Book:
         room = max(room, 2 * have)
         self.core.relation.most_words = max(LEAST_WORDS, 2 * <int64_t>room)
         self.core.orders = <Order *>array(self.core.orders, have, room, sizeof(Order))
-        self.core.rares = <Rare *>array(self.core.rares, have, room, sizeof(Rare))
+        self.core.links = <Links *>array(self.core.links, have, room, sizeof(Links))
+        self.core.partners_of = <int32_t *>array(self.core.partners_of, have, room, sizeof(int32_t))
         self.core.in_touched = <int32_t *>array(self.core.in_touched, have, room, sizeof(int32_t))
         self.core.in_renewals = <int32_t *>array(self.core.in_renewals, have, room, sizeof(int32_t))
         self.core.in_expiry = <int32_t *>array(self.core.in_expiry, have, room, sizeof(int32_t))
@@ -298,8 +309,9 @@ cdef class Book:
         return tag
 
     def drop_screen(self, handle):
-        cdef int64_t tag = whole("handle", handle, INT64_MIN, INT64_MAX)
-        if tag < INT32_MIN or tag > INT32_MAX or not is_kept(&self.core, <int32_t>tag) or (
+        cdef int overflow = 0
+        cdef int64_t tag = PyLong_AsLongLongAndOverflow(handle, &overflow)
+        if overflow or tag < 0 or tag > INT32_MAX or not is_kept(&self.core, <int32_t>tag) or (
                 tag == 0 and self.core.relation.demands[0].kept == 1):
             raise BadBookValue(f"handle is {handle}: no screen is kept under it")
         self.core.relation.demands[tag].kept -= 1
@@ -363,7 +375,7 @@ cdef class Book:
         cdef int64_t owner = whole("account", account, 0, ID_MAX)
         cdef int64_t limit = whole("price", price, 0, PRICE_MAX)
         cdef int64_t size = whole("open", open, 0, INT32_MAX)
-        cdef int64_t when = whole("place", place, INT64_MIN, INT64_MAX)
+        cdef int64_t when = whole("place", place, INT64_MIN, PLACE_MAX)
         self.known_account(account, 0)
         if (<object>screen).__class__ is not Screen or screen not in self.interned:
             check_screen(screen)
@@ -376,7 +388,7 @@ cdef class Book:
         cdef int64_t owner = whole("machine", machine, 0, ID_MAX)
         cdef int64_t limit = whole("price", price, 0, PRICE_MAX)
         cdef int64_t size = whole("open", open, 0, INT32_MAX)
-        cdef int64_t when = whole("place", place, INT64_MIN, INT64_MAX)
+        cdef int64_t when = whole("place", place, INT64_MIN, PLACE_MAX)
         self.known_machine(machine)
         self.enter(store(&self.core, id, ASK, <int32_t>owner, self.core.machines[owner].kind, limit,
                          <int32_t>size, when, INT64_MAX, 0, False))
@@ -403,7 +415,7 @@ cdef class Book:
     def reprice(self, order, price, place):
         cdef int32_t slot = self.slot_of(order)
         cdef int64_t limit = whole("price", price, 0, PRICE_MAX)
-        move_order(&self.core, slot, limit, whole("place", place, INT64_MIN, INT64_MAX))
+        move_order(&self.core, slot, limit, whole("place", place, INT64_MIN, PLACE_MAX))
 
     def rescreen(self, order, screen):
         cdef int32_t slot = self.slot_of_bid(order, "a screen")
@@ -419,8 +431,7 @@ cdef class Book:
     def set_spend(self, order, spend):
         cdef int32_t slot = self.slot_of_bid(order, "a most to spend")
         cdef int64_t most = whole("spend", spend, 0, INT64_MAX)
-        cdef int64_t expires = self.core.rares[slot].expires if self.core.orders[slot].traits & BOUNDED else 0
-        set_bound(&self.core, slot, most, expires)
+        set_bound(&self.core, slot, most, self.core.orders[slot].expires)
         refresh(&self.core, slot, False)
 
     def remove(self, order):
@@ -478,12 +489,18 @@ cdef class Book:
             PyBuffer_Release(&view)
         return into
 
+    cdef int settle_first(self) except -1:
+        """What waits to be matched comes before a single call."""
+        self.scratch.size = 0
+        if self.core.touched[BID].size or self.core.touched[ASK].size or self.core.partners_top > 1:
+            match_all(&self.core, 0, 0, &self.scratch)
+        return 0
+
     cdef list matches(self, const Request *request):
         """Do a single request; raise what refuses it."""
         cdef list found = []
         cdef Result *row
         cdef int64_t at
-        self.scratch.size = 0
         if request.kind <= DO_ASK:
             self.room_for(request)
         do_request(&self.core, request, 0, &self.scratch)
@@ -499,42 +516,45 @@ cdef class Book:
 
     def bid(self, order, account, price, size, screen=0, terms=0, spend=INT64_MAX, expires=0):
         cdef Request request
+        self.settle_first()
         request.kind, request.other, request.pad = DO_BID, -1, 0
-        request.order = whole("order", order, 0, INT64_MAX)
-        request.owner = <int32_t>whole("account", account, 0, ID_MAX)
-        request.price = whole("price", price, INT64_MIN, INT64_MAX)
-        request.size = <int32_t>whole("size", size, 1, INT32_MAX)
-        request.screen = <int32_t>whole("screen", screen, 0, INT32_MAX)
-        request.terms = whole("terms", terms, 0, 255)
-        request.spend = whole("spend", spend, 0, INT64_MAX)
-        request.expires = whole("expires", expires, 0, INT64_MAX)
+        request.order = fitting("order", order, INT64_MIN, INT64_MAX)
+        request.owner = <int32_t>fitting("account", account, INT32_MIN, INT32_MAX)
+        request.price = fitting("price", price, INT64_MIN, INT64_MAX)
+        request.size = <int32_t>fitting("size", size, INT32_MIN, INT32_MAX)
+        request.screen = <int32_t>fitting("screen", screen, INT32_MIN, INT32_MAX)
+        request.terms = fitting("terms", terms, 0, 255)
+        request.spend = fitting("spend", spend, INT64_MIN, INT64_MAX)
+        request.expires = fitting("expires", expires, INT64_MIN, INT64_MAX)
         return self.matches(&request)
 
     def ask(self, order, machine, price, size, terms=0, expires=0):
         cdef Request request
+        self.settle_first()
         request.kind, request.other, request.spend, request.screen, request.pad = DO_ASK, -1, INT64_MAX, 0, 0
-        request.order = whole("order", order, 0, INT64_MAX)
-        request.owner = <int32_t>whole("machine", machine, 0, ID_MAX)
-        request.price = whole("price", price, 0, PRICE_MAX)
-        request.size = <int32_t>whole("size", size, 1, INT32_MAX)
-        request.terms = whole("terms", terms, 0, 255)
-        request.expires = whole("expires", expires, 0, INT64_MAX)
+        request.order = fitting("order", order, INT64_MIN, INT64_MAX)
+        request.owner = <int32_t>fitting("machine", machine, INT32_MIN, INT32_MAX)
+        request.price = fitting("price", price, INT64_MIN, INT64_MAX)
+        request.size = <int32_t>fitting("size", size, INT32_MIN, INT32_MAX)
+        request.terms = fitting("terms", terms, 0, 255)
+        request.expires = fitting("expires", expires, INT64_MIN, INT64_MAX)
         return self.matches(&request)
 
     def amend(self, order, price=-1, size=-1, screen=-1):
         cdef Request request
+        self.settle_first()
         memset(&request, 0, sizeof(Request))
         request.kind, request.order = DO_AMEND, self.core.orders[self.slot_of(order)].id
-        request.price = whole("price", price, -1, PRICE_MAX)
-        request.size = <int32_t>whole("size", size, -1, INT32_MAX)
-        request.screen = <int32_t>whole("screen", screen, -1, INT32_MAX)
+        request.price = fitting("price", price, INT64_MIN, INT64_MAX)
+        request.size = <int32_t>fitting("size", size, INT32_MIN, INT32_MAX)
+        request.screen = <int32_t>fitting("screen", screen, INT32_MIN, INT32_MAX)
         return self.matches(&request)
 
     def cancel(self, order):
         cdef Request request
-        cdef int32_t slot = self.slot_of(order)
+        self.settle_first()
         memset(&request, 0, sizeof(Request))
-        request.kind, request.order = DO_CANCEL, self.core.orders[slot].id
+        request.kind, request.order = DO_CANCEL, self.core.orders[self.slot_of(order)].id
         self.matches(&request)
         return self.scratch.rows[self.scratch.size - 1].slots
 
@@ -551,13 +571,13 @@ cdef class Book:
         found = quote_bid(&self.core, who, tag, limit, most, money, False)
         release_screen(&self.core.relation, tag)
         self.forget_idle()
-        return Quote(found.slots, found.cost, found.worst)
+        return Quote(found.slots, (<object>found.cost_high << 64) + found.cost, found.worst)
 
     def quote_ask(self, machine, price, size):
         cdef int32_t index = self.known_machine(machine)
         cdef int64_t limit = whole("price", price, 0, PRICE_MAX)
         cdef Found found = quote_ask(&self.core, index, limit, whole("size", size, 0, INT32_MAX))
-        return Quote(found.slots, found.cost, found.worst)
+        return Quote(found.slots, (<object>found.cost_high << 64) + found.cost, found.worst)
 
     def depth(self, side, most=INT32_MAX):
         cdef bint asks = whole("side", side, BID, ASK)
@@ -652,7 +672,10 @@ cdef object refusal(const Request *request, const Result *row):
     if row.code == BAD_VALUE:
         values = (request.order, request.other, request.price, request.spend, request.expires, request.size,
                   request.owner, request.screen, request.kind, request.terms)
-        return BadBookValue(f"{REQUEST_FIELDS[row.other][0]} is {values[row.other]}: out of its range")
+        field = REQUEST_FIELDS[row.other][0]
+        if field == "owner":
+            field = "account" if request.kind == DO_BID else "machine"
+        return BadBookValue(f"{field} is {values[row.other]}: out of its range")
     return OrderRefused(row.code, f"order {order} is refused: {SAYS[row.code]}")
 
 
@@ -678,6 +701,7 @@ cdef dict state_of(Book book):
             rows[tag] = {
                 "runs": heap_of(&tags.tags[tag].runs),
                 "holders": tags.tags[tag].holders,
+                "strays": tags.tags[tag].strays,
                 "top": tags.tops[tag],
                 "where": tags.where[tag],
                 "used": bool(tags.used[tag // BLOCK] >> (tag % BLOCK) & 1),
@@ -703,11 +727,14 @@ cdef dict state_of(Book book):
         })
     return {
         "orders": {i: core.orders[i] for i in range(core.orders_room) if core.orders[i].there},
-        "rares": {i: core.rares[i] for i in range(core.orders_room) if core.orders[i].traits},
+        "links": {i: core.links[i] for i in range(core.orders_room) if core.orders[i].there},
+        "partners_of": {i: core.partners_of[i] for i in range(core.orders_room) if core.orders[i].there},
         "runs": {i: core.runs.runs[i] for i in range(1, <size_t>core.runs.top)},
         "in_runs": {i: core.runs.where[i] for i in range(1, <size_t>core.runs.top)},
         "table": [core.runs.table[i] for i in range(core.runs.mask + 1 if core.runs.mask else 0) if core.runs.table[i]],
         "listed": core.runs.listed,
+        "count_runs": core.runs.count,
+        "empty": core.runs.empty,
         "in_touched": {i: core.in_touched[i] for i in range(core.orders_room) if core.in_touched[i]},
         "in_renewals": {i: core.in_renewals[i] for i in range(core.orders_room) if core.in_renewals[i]},
         "in_expiry": {i: core.in_expiry[i] for i in range(core.orders_room) if core.in_expiry[i]},

@@ -1,92 +1,157 @@
-/* Numbers and flags of 64 machines or 64 screens side by side, so that one is compared with 64 at once.
+/* Numbers and flags of many machines, or many screens, in columns, so that one is held against 64 at once.
  *
  * 32 columns of 32 bits: 16 numbers, then 16 words of flags. A machine passes a screen when each of its numbers
- * is at least the screen's and each of its words has all bits of the screen's. SSE2, which every x86_64 has. */
+ * is at least the screen's, and each of its words has all bits of the screen's. */
 #ifndef COREHOUR_COLUMNS_H
 #define COREHOUR_COLUMNS_H
-#include <emmintrin.h>
+#include <immintrin.h>
 #include <stdint.h>
-
-#include "_memory.h"
 
 enum { COLUMNS = 32, NUMBER_COLUMNS = 16, BLOCK = 64 };
 
-typedef struct {
-    int32_t columns[COLUMNS][BLOCK];
-} Block;
-
-static inline Block *new_block(void)
+static inline int bits_in(uint64_t bits)
 {
-    Block *block = aligned_alloc(64, sizeof(Block));
-    if (block == NULL)
-        no_memory(1, sizeof(Block));
-    memset(block, 0, sizeof(Block));
-    return block;
+    bits -= (bits >> 1) & 0x5555555555555555u;
+    bits = (bits & 0x3333333333333333u) + ((bits >> 2) & 0x3333333333333333u);
+    return (int)((((bits + (bits >> 4)) & 0x0F0F0F0F0F0F0F0Fu) * 0x0101010101010101u) >> 56);
 }
 
-/* The 64 bits of 16 vectors of four lanes, each lane all ones or all zeros. */
-static inline uint64_t columns_pack(const __m128i lanes[16])
+/* Of 64 entries of a column: which are less than `limit`? */
+static inline uint64_t sse_less(const int32_t *column, int32_t limit)
 {
+    const __m128i *in = (const __m128i *)column;
+    __m128i all = _mm_set1_epi32(limit);
     uint64_t bits = 0;
     for (int i = 0; i < 4; i++) {
-        __m128i low = _mm_packs_epi32(lanes[4 * i], lanes[4 * i + 1]);
-        __m128i high = _mm_packs_epi32(lanes[4 * i + 2], lanes[4 * i + 3]);
+        __m128i low = _mm_packs_epi32(_mm_cmpgt_epi32(all, in[4 * i]), _mm_cmpgt_epi32(all, in[4 * i + 1]));
+        __m128i high = _mm_packs_epi32(_mm_cmpgt_epi32(all, in[4 * i + 2]), _mm_cmpgt_epi32(all, in[4 * i + 3]));
         bits |= (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_packs_epi16(low, high)) << (16 * i);
     }
     return bits;
 }
 
-/* Which of the 64 machines of `block` have what is in `row`, in those of its columns that `named` names. */
-static inline uint64_t columns_machines(const Block *block, const int32_t *row, uint32_t named, uint64_t among)
+/* ... which are more than `limit`? */
+static inline uint64_t sse_more(const int32_t *column, int32_t limit)
 {
-    const __m128i zero = _mm_setzero_si128();
-    __m128i lanes[16];
-    for (; named && among; named &= named - 1) {
-        int column = __builtin_ctz(named);
-        const __m128i *have = (const __m128i *)block->columns[column];
-        __m128i want = _mm_set1_epi32(row[column]);
-        if (column < NUMBER_COLUMNS) {
-            for (int i = 0; i < 16; i++)
-                lanes[i] = _mm_cmpgt_epi32(want, _mm_load_si128(have + i));
-            among &= ~columns_pack(lanes);
-        } else {
-            for (int i = 0; i < 16; i++)
-                lanes[i] = _mm_cmpeq_epi32(_mm_andnot_si128(_mm_load_si128(have + i), want), zero);
-            among &= columns_pack(lanes);
-        }
+    const __m128i *in = (const __m128i *)column;
+    __m128i all = _mm_set1_epi32(limit);
+    uint64_t bits = 0;
+    for (int i = 0; i < 4; i++) {
+        __m128i low = _mm_packs_epi32(_mm_cmpgt_epi32(in[4 * i], all), _mm_cmpgt_epi32(in[4 * i + 1], all));
+        __m128i high = _mm_packs_epi32(_mm_cmpgt_epi32(in[4 * i + 2], all), _mm_cmpgt_epi32(in[4 * i + 3], all));
+        bits |= (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_packs_epi16(low, high)) << (16 * i);
     }
-    return among;
+    return bits;
 }
 
-/* Which of the 64 screens of `block` a machine with `row` passes; `named` has the columns that any of them names. */
-static inline uint64_t columns_screens(const Block *block, const int32_t *row, uint32_t named, uint64_t among)
+/* ... which have, xor `flip`, none of the bits of `mask`? */
+static inline uint64_t sse_none(const int32_t *column, int32_t flip, int32_t mask)
 {
-    const __m128i zero = _mm_setzero_si128();
-    __m128i lanes[16];
-    for (; named && among; named &= named - 1) {
-        int column = __builtin_ctz(named);
-        const __m128i *want = (const __m128i *)block->columns[column];
-        __m128i have = _mm_set1_epi32(row[column]);
-        if (column < NUMBER_COLUMNS) {
-            for (int i = 0; i < 16; i++)
-                lanes[i] = _mm_cmpgt_epi32(_mm_load_si128(want + i), have);
-            among &= ~columns_pack(lanes);
-        } else {
-            for (int i = 0; i < 16; i++)
-                lanes[i] = _mm_cmpeq_epi32(_mm_andnot_si128(have, _mm_load_si128(want + i)), zero);
-            among &= columns_pack(lanes);
-        }
+    const __m128i *in = (const __m128i *)column;
+    __m128i zero = _mm_setzero_si128(), turn = _mm_set1_epi32(flip), keep = _mm_set1_epi32(mask), found[16];
+    uint64_t bits = 0;
+    for (int i = 0; i < 16; i++)
+        found[i] = _mm_cmpeq_epi32(_mm_and_si128(_mm_xor_si128(in[i], turn), keep), zero);
+    for (int i = 0; i < 4; i++) {
+        __m128i low = _mm_packs_epi32(found[4 * i], found[4 * i + 1]);
+        __m128i high = _mm_packs_epi32(found[4 * i + 2], found[4 * i + 3]);
+        bits |= (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_packs_epi16(low, high)) << (16 * i);
     }
-    return among;
+    return bits;
 }
 
-/* Whether one machine of a block passes one screen: the columns that the screen names. */
-static inline int columns_one(const Block *machines, int machine, const int32_t *row, uint32_t named)
+#define WIDE __attribute__((target("avx512f"))) static inline
+
+WIDE uint64_t wide_less(const int32_t *column, int32_t limit)
 {
-    for (; named; named &= named - 1) {
-        int column = __builtin_ctz(named);
-        int32_t have = machines->columns[column][machine], want = row[column];
-        if (column < NUMBER_COLUMNS ? have < want : (want & ~have) != 0)
+    __m512i all = _mm512_set1_epi32(limit);
+    uint64_t bits = 0;
+    for (int i = 0; i < 4; i++)
+        bits |= (uint64_t)_mm512_cmplt_epi32_mask(_mm512_load_si512(column + 16 * i), all) << (16 * i);
+    return bits;
+}
+
+WIDE uint64_t wide_more(const int32_t *column, int32_t limit)
+{
+    __m512i all = _mm512_set1_epi32(limit);
+    uint64_t bits = 0;
+    for (int i = 0; i < 4; i++)
+        bits |= (uint64_t)_mm512_cmpgt_epi32_mask(_mm512_load_si512(column + 16 * i), all) << (16 * i);
+    return bits;
+}
+
+WIDE uint64_t wide_none(const int32_t *column, int32_t flip, int32_t mask)
+{
+    __m512i turn = _mm512_set1_epi32(flip), keep = _mm512_set1_epi32(mask);
+    uint64_t bits = 0;
+    for (int i = 0; i < 4; i++)
+        bits |= (uint64_t)_mm512_testn_epi32_mask(
+                    _mm512_xor_si512(_mm512_load_si512(column + 16 * i), turn), keep) << (16 * i);
+    return bits;
+}
+
+/* Machines from `at` on, a block of 64: which of `among` have what is in `row`, in the `named` columns? */
+#define MACHINES(NAME, KIND, SET)                                                                                  \
+    SET uint64_t NAME(const int32_t *columns, int64_t room, int64_t at, const int32_t *row, const uint8_t *named,   \
+                      int count, uint64_t among)                                                                   \
+    {                                                                                                              \
+        for (int i = 0; i < count && among; i++) {                                                                 \
+            const int32_t *column = columns + named[i] * room + at;                                                \
+            among &= named[i] < NUMBER_COLUMNS ? ~KIND##_less(column, row[named[i]])                               \
+                                               : KIND##_none(column, -1, row[named[i]]);                           \
+        }                                                                                                          \
+        return among;                                                                                              \
+    }
+
+/* Screens from `at` on: which of `among` does a machine with `row` pass? `named`: columns that any of them names. */
+#define SCREENS(NAME, KIND, SET)                                                                                   \
+    SET uint64_t NAME(const int32_t *columns, int64_t room, int64_t at, const int32_t *row, uint32_t named,         \
+                      uint64_t among)                                                                              \
+    {                                                                                                              \
+        for (; named && among; named &= named - 1) {                                                               \
+            int i = __builtin_ctz(named);                                                                          \
+            const int32_t *column = columns + i * room + at;                                                       \
+            among &= i < NUMBER_COLUMNS ? ~KIND##_more(column, row[i]) : KIND##_none(column, 0, ~row[i]);          \
+        }                                                                                                          \
+        return among;                                                                                              \
+    }
+
+MACHINES(sse_machines, sse, static inline)
+MACHINES(wide_machines, wide, WIDE)
+SCREENS(sse_screens, sse, static inline)
+SCREENS(wide_screens, wide, WIDE)
+
+/* 0 until it is known; then 1 or 2. COREHOUR_NARROW in the environment asks for the narrow one. */
+static int columns_width;
+
+static inline int is_wide(void)
+{
+    if (!columns_width)
+        columns_width = __builtin_cpu_supports("avx512f") && getenv("COREHOUR_NARROW") == NULL ? 2 : 1;
+    return columns_width == 2;
+}
+
+static inline uint64_t columns_machines(const int32_t *columns, int64_t room, int64_t at, const int32_t *row,
+                                        const uint8_t *named, int count, uint64_t among)
+{
+    return is_wide() ? wide_machines(columns, room, at, row, named, count, among)
+                     : sse_machines(columns, room, at, row, named, count, among);
+}
+
+static inline uint64_t columns_screens(const int32_t *columns, int64_t room, int64_t at, const int32_t *row,
+                                       uint32_t named, uint64_t among)
+{
+    return is_wide() ? wide_screens(columns, room, at, row, named, among)
+                     : sse_screens(columns, room, at, row, named, among);
+}
+
+/* Whether one machine passes one screen: the columns that the screen names. */
+static inline int columns_one(const int32_t *columns, int64_t room, int64_t machine, const int32_t *row,
+                              const uint8_t *named, int count)
+{
+    for (int i = 0; i < count; i++) {
+        int32_t have = columns[named[i] * room + machine], want = row[named[i]];
+        if (named[i] < NUMBER_COLUMNS ? have < want : (want & ~have) != 0)
             return 0;
     }
     return 1;

@@ -15,35 +15,34 @@ cdef extern from "stdint.h" nogil:
 cdef enum:
     INDEX_MASK = 0xFFFFFFF  # exchange.book.INDEX_BITS of an id
     ONCE_TRAIT = 1  # slots that match do not come back
-    BOUNDED = 2  # `rares` has what it may spend, or when it expires
-    PARTNERED = 4  # `rares` has its partners
+    PARTNERED = 2  # it has partners
 
 ctypedef struct Order:  # a line of the cache
     int64_t id
     int64_t price
     int64_t place
+    int64_t spend  # the most that a bid may still spend
+    int64_t expires  # 0: never
     int32_t size
     int32_t running
     int32_t owner  # a bid's account, an ask's machine
     int32_t tag  # a bid's screen, an ask's kind
-    int32_t run  # while live, and those before and behind it there
-    int32_t before
-    int32_t after
-    int32_t owner_before  # the owner's orders, in a list
-    int32_t owner_after
+    int32_t run  # while live
     uint8_t side
     uint8_t there  # 0: never was an order here; 1: there was; 2: there is
     uint8_t live
     uint8_t traits
 
-ctypedef struct Rare:  # what few orders have
-    int64_t spend  # the most that it may still spend
-    int64_t expires  # 0: never
-    int32_t partners  # first of the order's partner entries
+ctypedef struct Links:  # an order's neighbours; apart, so that few lines are touched when it goes
+    int32_t before  # in its run, while live
+    int32_t after
+    int32_t owner_before  # among its owner's orders
+    int32_t owner_after
 
 ctypedef struct Run:  # live orders of one tag and price, one behind the other by their places
     int64_t price  # an order's worth
     int64_t open  # slots of its orders
+    int64_t newest  # no order of it has a later place
     int32_t tag
     uint8_t side
     uint8_t listed  # found by tag and price; who comes back amid such a run is a run by itself
@@ -89,7 +88,8 @@ ctypedef struct Step:  # of a walk through orders by price and time
 
 ctypedef struct Core:
     Order *orders
-    Rare *rares
+    Links *links
+    int32_t *partners_of  # by slot, first of the order's partner entries where it is PARTNERED
     int32_t *in_touched  # by slot, places in heaps: of those touched,
     int32_t *in_renewals  # of live bids that have partners,
     int32_t *in_expiry  # of those that expire
@@ -118,13 +118,9 @@ cdef inline int32_t open_of(const Order *order) noexcept nogil:
     return order.size - order.running if order.size > order.running else 0
 
 
-cdef inline int64_t spend_of(const Core *core, int32_t slot) noexcept nogil:
-    return core.rares[slot].spend if core.orders[slot].traits & BOUNDED else INT64_MAX
-
-
 cdef inline int32_t partners_of(const Core *core, int32_t slot) noexcept nogil:
     """The first of its partner entries."""
-    return core.rares[slot].partners if core.orders[slot].traits & PARTNERED else 0
+    return core.partners_of[slot] if core.orders[slot].traits & PARTNERED else 0
 
 
 cdef inline int32_t account_of(const Core *core, const Order *order) noexcept nogil:
@@ -148,4 +144,4 @@ cdef inline bint may_match(const Core *core, int32_t slot) noexcept nogil:
     if order.side == ASK:
         return core.machines[order.owner].ready
     account = &core.accounts[order.owner]
-    return account.present and account.free >= order.price and spend_of(core, slot) >= order.price
+    return account.present and account.free >= order.price and order.spend >= order.price

@@ -7,6 +7,7 @@ by entry id: its place in the heap plus one, 0 for who is not in it.
 from libc.stdint cimport int32_t, int64_t
 
 cdef extern from "_memory.h" nogil:
+    void *aligned(size_t entries, size_t size)
     void *grown(void *old, size_t entries, size_t size)
     void *zeroed(void *old, size_t have, size_t entries, size_t size)
     void unmap(void *array, size_t entries, size_t size)
@@ -63,7 +64,7 @@ cdef inline void sink(Heap *heap, int32_t at, Entry entry, int32_t *where) noexc
 cdef inline void push(Heap *heap, Entry entry, int32_t *where) noexcept nogil:
     """Add an entry whose id is not in it. O(log n), O(1) where it is late among them."""
     if heap.size == heap.room:
-        heap.room = max(4, 2 * heap.room)
+        heap.room = max(1, 2 * heap.room)
         heap.entries = <Entry *>grown(heap.entries, heap.room, sizeof(Entry))
     heap.size += 1
     rise(heap, heap.size - 1, entry, where)

@@ -7,7 +7,7 @@ best of all asks that it could meet. What finds nothing is touched no more.
 
 from libc.stdint cimport int32_t, int64_t
 
-from exchange._core cimport PARTNERED, Core, Order, entry_of, open_of, partners_of, spend_of, worth
+from exchange._core cimport PARTNERED, Core, Order, entry_of, open_of, partners_of, worth
 from exchange._heap cimport Entry, Heap, precedes, replace
 from exchange._orders cimport partner_entry, untouch
 from exchange._screens cimport ASK, BID, allows, kind_passes
@@ -115,11 +115,13 @@ cdef inline void settle_terms(const Core *core, Pair *pair, int32_t arriving) no
     cdef const Order *bid = &core.orders[pair.bid]
     cdef const Order *ask = &core.orders[pair.ask]
     cdef int32_t entry = 0
+    cdef int64_t budget
     if bid.traits & ask.traits & PARTNERED:
         entry = partner_entry(core, pair.bid, pair.ask)
     pair.price = bid.price if pair.ask == arriving else ask.price
     pair.slots = min(open_of(bid), open_of(ask))
     if entry:
         pair.slots = min(pair.slots, core.partners[entry].slots)
-    pair.slots = min(pair.slots, affordable(
-        min(core.accounts[bid.owner].free, spend_of(core, pair.bid)), bid.price, pair.price))
+    budget = min(core.accounts[bid.owner].free, bid.spend)
+    if pair.slots > 1 and (budget >> 31) < bid.price:  # a division is dear
+        pair.slots = min(pair.slots, affordable(budget, bid.price, pair.price))

@@ -37,6 +37,15 @@ static inline void *grown(void *old, size_t entries, size_t size)
     return on_huge_pages(more, entries * size);
 }
 
+/* A new array that begins with a line of the cache. */
+static inline void *aligned(size_t entries, size_t size)
+{
+    void *array = aligned_alloc(64, (entries * size + 63) & ~(size_t)63);
+    if (array == NULL)
+        no_memory(entries, size);
+    return on_huge_pages(array, entries * size);
+}
+
 #ifdef __SANITIZE_ADDRESS__ /* so that each array has its guards */
 static inline void *zeroed(void *old, size_t have, size_t entries, size_t size)
 {

@@ -10,7 +10,6 @@ from libc.stdlib cimport free
 from exchange._core cimport (
     ASK,
     BID,
-    BOUNDED,
     INDEX_MASK,
     INT64_MAX,
     INT64_MIN,
@@ -18,24 +17,19 @@ from exchange._core cimport (
     PARTNERED,
     Account,
     Core,
+    Links,
     Machine,
     Order,
     Partner,
-    Rare,
     entry_of,
     may_match,
     open_of,
     partners_of,
-    spend_of,
     worth,
 )
 from exchange._heap cimport Entry, Heap, clear, grown, push, replace, take, unmap
-from exchange._queues cimport clear_tag, enter_run, free_runs, leave_run
+from exchange._queues cimport __builtin_prefetch, clear_tag, enter_run, free_runs, leave_run
 from exchange._screens cimport free_relation, hold_kind, read_row, release_kind, release_screen
-
-cdef extern from *:
-    void __builtin_prefetch(const void *where) nogil
-
 
 # ---- live and touched
 
@@ -60,7 +54,7 @@ cdef inline void touch(Core *core, int32_t slot) noexcept nogil:
 
 
 cdef inline void untouch(Core *core, int32_t slot) noexcept nogil:
-    if core.in_touched[slot]:
+    if core.touched[core.orders[slot].side].size and core.in_touched[slot]:
         take(&core.touched[core.orders[slot].side], core.in_touched[slot] - 1, core.in_touched)
 
 
@@ -117,22 +111,21 @@ cdef inline int32_t *owner_head(Core *core, const Order *order) noexcept nogil:
 
 
 cdef inline void join_owner(Core *core, int32_t slot) noexcept nogil:
-    cdef Order *order = &core.orders[slot]
-    cdef int32_t *head = owner_head(core, order)
-    order.owner_before, order.owner_after = 0, head[0]
+    cdef int32_t *head = owner_head(core, &core.orders[slot])
+    core.links[slot].owner_before, core.links[slot].owner_after = 0, head[0]
     if head[0]:
-        core.orders[head[0]].owner_before = slot
+        core.links[head[0]].owner_before = slot
     head[0] = slot
 
 
 cdef inline void leave_owner(Core *core, int32_t slot) noexcept nogil:
-    cdef Order *order = &core.orders[slot]
-    if order.owner_before:
-        core.orders[order.owner_before].owner_after = order.owner_after
+    cdef const Links *links = &core.links[slot]
+    if links.owner_before:
+        core.links[links.owner_before].owner_after = links.owner_after
     else:
-        owner_head(core, order)[0] = order.owner_after
-    if order.owner_after:
-        core.orders[order.owner_after].owner_before = order.owner_before
+        owner_head(core, &core.orders[slot])[0] = links.owner_after
+    if links.owner_after:
+        core.links[links.owner_after].owner_before = links.owner_before
 
 
 cdef inline void widen_bounds(Account *account, int64_t price) noexcept nogil:
@@ -157,7 +150,7 @@ cdef inline void tell_account(Core *core, int32_t index, bint present, int64_t f
         account.lowest = min(account.lowest, core.orders[bid].price)
         account.highest = max(account.highest, core.orders[bid].price)
         refresh(core, bid, False)
-        bid = core.orders[bid].owner_after
+        bid = core.links[bid].owner_after
 
 
 cdef inline void tell_ready(Core *core, int32_t index, bint ready) noexcept nogil:
@@ -166,7 +159,7 @@ cdef inline void tell_ready(Core *core, int32_t index, bint ready) noexcept nogi
     machine.ready = ready
     while ask:
         refresh(core, ask, False)
-        ask = core.orders[ask].owner_after
+        ask = core.links[ask].owner_after
 
 
 cdef inline void tell_machine(
@@ -180,7 +173,7 @@ cdef inline void tell_machine(
         while ask:  # out of the old heap by the old key
             if core.orders[ask].live:
                 leave_run(core, ask, open_of(&core.orders[ask]))
-            ask = core.orders[ask].owner_after
+            ask = core.links[ask].owner_after
     machine.known, machine.account, machine.kind = True, account, kind
     if old:
         if core.relation.sides[ASK].tags[old].holders == 1:
@@ -193,7 +186,7 @@ cdef inline void tell_machine(
         if changed and core.orders[ask].live:
             enter_run(core, ask)
         refresh(core, ask, changed)
-        ask = core.orders[ask].owner_after
+        ask = core.links[ask].owner_after
 
 
 cdef inline void tell_number(Core *core, int32_t index, int column, int32_t value) noexcept nogil:
@@ -225,7 +218,7 @@ cdef inline void drop_partner(Core *core, int32_t entry) noexcept nogil:
         if partner.before[side]:
             core.partners[partner.before[side]].after[side] = partner.after[side]
         else:
-            core.rares[partner.orders[side]].partners = partner.after[side]
+            core.partners_of[partner.orders[side]] = partner.after[side]
             if not partner.after[side]:
                 core.orders[partner.orders[side]].traits &= ~PARTNERED
         if partner.after[side]:
@@ -256,7 +249,7 @@ cdef inline void new_partner(Core *core, int32_t bid, int32_t ask, int64_t slots
         partner.after[side] = partners_of(core, ends[side])
         if partner.after[side]:
             core.partners[partner.after[side]].before[side] = entry
-        core.rares[ends[side]].partners = entry
+        core.partners_of[ends[side]] = entry
         core.orders[ends[side]].traits |= PARTNERED
     if core.orders[bid].live and not core.in_renewals[bid]:
         push(&core.renewals, entry_of(core, bid), core.in_renewals)
@@ -301,12 +294,13 @@ cdef inline bint was_there(const Core *core, int64_t order) noexcept nogil:
     return order <= core.orders[slot].id
 
 
-cdef inline void expect_lists(const Core *core, const Order *order) noexcept nogil:
+cdef inline void expect_lists(const Core *core, int32_t slot) noexcept nogil:
     """Have fetched those before and behind an order in its lists."""
-    __builtin_prefetch(&core.orders[order.before])
-    __builtin_prefetch(&core.orders[order.after])
-    __builtin_prefetch(&core.orders[order.owner_before])
-    __builtin_prefetch(&core.orders[order.owner_after])
+    cdef const Links *links = &core.links[slot]
+    __builtin_prefetch(&core.links[links.before])
+    __builtin_prefetch(&core.links[links.after])
+    __builtin_prefetch(&core.links[links.owner_before])
+    __builtin_prefetch(&core.links[links.owner_after])
 
 
 cdef inline void expect_order(const Core *core, int64_t id) noexcept nogil:
@@ -314,24 +308,22 @@ cdef inline void expect_order(const Core *core, int64_t id) noexcept nogil:
     cdef int64_t slot = (id & INDEX_MASK) + 1
     if slot < <int64_t>core.orders_room:
         __builtin_prefetch(&core.orders[slot])
+        __builtin_prefetch(&core.links[slot])
 
 
 cdef inline void expect_neighbours(const Core *core, int64_t id) noexcept nogil:
-    """Have fetched what is looked at with it: those before and behind it in its lists."""
+    """Have fetched what is looked at with it."""
     cdef int64_t slot = (id & INDEX_MASK) + 1
     if slot < <int64_t>core.orders_room and core.orders[slot].live:
-        expect_lists(core, &core.orders[slot])
+        expect_lists(core, <int32_t>slot)
 
 
 cdef inline void set_bound(Core *core, int32_t slot, int64_t spend, int64_t expires) noexcept nogil:
     """The most that it may spend, and when it expires. O(1), O(log n) where it expires."""
     cdef Entry entry
-    if core.orders[slot].traits & BOUNDED and core.in_expiry[slot]:
+    core.orders[slot].spend, core.orders[slot].expires = spend, expires
+    if core.in_expiry[slot]:
         take(&core.expiry, core.in_expiry[slot] - 1, core.in_expiry)
-    core.orders[slot].traits &= ~BOUNDED
-    if spend != INT64_MAX or expires:
-        core.orders[slot].traits |= BOUNDED
-        core.rares[slot].spend, core.rares[slot].expires = spend, expires
     if expires:
         entry.price, entry.place, entry.id, entry.account = expires, core.orders[slot].id, slot, 0
         push(&core.expiry, entry, core.in_expiry)
@@ -347,9 +339,7 @@ cdef inline int32_t store(
     order.id, order.price, order.place, order.size, order.running = id, price, place, size, 0
     order.owner, order.tag = owner, tag
     order.side, order.there, order.live, order.traits = side, 2, False, ONCE_TRAIT if once else 0
-    if spend != INT64_MAX or expires:
-        order.traits |= BOUNDED
-        core.rares[slot].spend, core.rares[slot].expires = spend, expires
+    order.spend, order.expires = spend, expires
     core.last_place = max(core.last_place, place)
     return slot
 
@@ -359,8 +349,8 @@ cdef inline void rest(Core *core, int32_t slot) noexcept nogil:
     cdef Order *order = &core.orders[slot]
     if order.side == BID:
         widen_bounds(&core.accounts[order.owner], order.price)
-    if order.traits & BOUNDED:
-        set_bound(core, slot, core.rares[slot].spend, core.rares[slot].expires)
+    if order.expires:
+        set_bound(core, slot, order.spend, order.expires)
     join_owner(core, slot)
     core.count += 1
     if may_match(core, slot):
@@ -373,8 +363,8 @@ cdef inline void discard(Core *core, int32_t slot) noexcept nogil:
     if order.live:
         sleep(core, slot, open_of(order))
     while order.traits & PARTNERED:
-        drop_partner(core, core.rares[slot].partners)
-    if order.traits & BOUNDED and core.in_expiry[slot]:
+        drop_partner(core, core.partners_of[slot])
+    if order.expires:
         take(&core.expiry, core.in_expiry[slot] - 1, core.in_expiry)
     leave_owner(core, slot)
     if order.side == BID:
@@ -416,7 +406,8 @@ cdef inline void forget_touched(Core *core) noexcept nogil:
 cdef inline void free_core(Core *core) noexcept nogil:
     cdef int side
     unmap(core.orders, core.orders_room, sizeof(Order))
-    unmap(core.rares, core.orders_room, sizeof(Rare))
+    unmap(core.links, core.orders_room, sizeof(Links))
+    unmap(core.partners_of, core.orders_room, sizeof(int32_t))
     unmap(core.in_touched, core.orders_room, sizeof(int32_t))
     unmap(core.in_renewals, core.orders_room, sizeof(int32_t))
     unmap(core.in_expiry, core.orders_room, sizeof(int32_t))

@@ -14,6 +14,9 @@ from exchange._heap cimport Entry, Heap, grown, push, replace, take
 from exchange._screens cimport Tags, rank_tag
 
 
+cdef extern from *:
+    void __builtin_prefetch(const void *where) nogil
+
 cdef enum:
     LEAST_EMPTY = 1024
 
@@ -75,6 +78,8 @@ cdef inline void set_first(Core *core, int32_t id, int32_t slot) noexcept nogil:
     cdef int32_t at = core.runs.where[id] - 1
     cdef Entry entry = heap.entries[at]
     run.first = slot
+    __builtin_prefetch(&core.orders[core.links[slot].after])  # likely to be the next
+    __builtin_prefetch(&core.links[core.links[slot].after])
     entry.place, entry.account = core.orders[slot].place, account_of(core, &core.orders[slot])
     if tags.tags[run.tag].strays:
         replace(heap, at, entry, core.runs.where)
@@ -105,9 +110,9 @@ cdef inline void begin_run(Core *core, int32_t slot, bint listed, uint32_t at) n
     run = &all.runs[id]
     run.price, run.tag, run.side, run.listed = worth(order), order.tag, order.side, listed
     run.first, run.last = slot, slot
-    run.open = open_of(order)
+    run.open, run.newest = open_of(order), order.place
     all.count += 1
-    order.run, order.before, order.after = id, 0, 0
+    order.run, core.links[slot].before, core.links[slot].after = id, 0, 0
     if listed:
         all.table[at] = id
         all.listed += 1
@@ -138,17 +143,17 @@ cdef inline void enter_run(Core *core, int32_t slot) noexcept nogil:
     run = &all.runs[id]
     run.open += open_of(order)
     if not run.first:
-        order.run, order.before, order.after = id, 0, 0
-        run.last = slot
+        order.run, core.links[slot].before, core.links[slot].after = id, 0, 0
+        run.last, run.newest = slot, order.place
         all.empty -= 1
         set_first(core, id, slot)
-    elif core.orders[run.last].place < order.place:
-        order.run, order.before, order.after = id, run.last, 0
-        core.orders[run.last].after = slot
-        run.last = slot
+    elif run.newest < order.place:
+        order.run, core.links[slot].before, core.links[slot].after = id, run.last, 0
+        core.links[run.last].after = slot
+        run.last, run.newest = slot, order.place
     elif order.place < core.orders[run.first].place:
-        order.run, order.before, order.after = id, 0, run.first
-        core.orders[run.first].before = slot
+        order.run, core.links[slot].before, core.links[slot].after = id, 0, run.first
+        core.links[run.first].before = slot
         set_first(core, id, slot)
     else:
         run.open -= open_of(order)
@@ -213,17 +218,17 @@ cdef inline void leave_run(Core *core, int32_t slot, int32_t shown) noexcept nog
     cdef Runs *all = &core.runs
     cdef Order *order = &core.orders[slot]
     cdef Run *run = &all.runs[order.run]
-    cdef int32_t id = order.run
+    cdef int32_t id = order.run, before = core.links[slot].before, after = core.links[slot].after
     run.open -= shown
-    if order.after:
-        core.orders[order.after].before = order.before
+    if after:
+        core.links[after].before = before
     else:
-        run.last = order.before
-    if order.before:
-        core.orders[order.before].after = order.after
+        run.last = before
+    if before:
+        core.links[before].after = after
         return
-    if order.after:
-        set_first(core, id, order.after)
+    if after:
+        set_first(core, id, after)
     elif run.listed:
         run.first = 0
         all.empty += 1

@@ -3,7 +3,6 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t
 
 from exchange._core cimport (
-    BOUNDED,
     INDEX_MASK,
     INT64_MAX,
     ONCE_TRAIT,
@@ -12,7 +11,6 @@ from exchange._core cimport (
     Order,
     may_match,
     open_of,
-    spend_of,
 )
 from exchange._heap cimport grown
 from exchange._match cimport Pair, find, settle_terms
@@ -135,12 +133,12 @@ cdef inline void take_match(
     if core.orders[pair.bid].traits & core.orders[pair.ask].traits & PARTNERED and (
             partner_entry(core, pair.bid, pair.ask)):
         tell_partner(core, pair.bid, pair.ask, -pair.slots)
-    if core.orders[pair.bid].traits & BOUNDED and core.rares[pair.bid].spend != INT64_MAX:
-        core.rares[pair.bid].spend -= cost
+    if core.orders[pair.bid].spend != INT64_MAX:
+        core.orders[pair.bid].spend -= cost
     use_slots(core, pair.ask, slots, settled and pair.ask == arriving)
     use_slots(core, pair.bid, slots, settled and pair.bid == arriving)
     tell_account(core, buyer, core.accounts[buyer].present, core.accounts[buyer].free - cost)
-    if core.orders[pair.bid].live and core.orders[pair.bid].traits & BOUNDED:
+    if core.orders[pair.bid].live and core.orders[pair.bid].spend < core.orders[pair.bid].price:
         refresh(core, pair.bid, False)
 
 
@@ -258,7 +256,7 @@ cdef inline void arrive(
         other = first_of(core, &who)
         if not other:
             break
-        expect_lists(core, &core.orders[other])
+        expect_lists(core, other)
         pair.bid = slot if order.side == BID else other
         pair.ask = other if order.side == BID else slot
         take_match(core, &pair, slot, True, request, out)
@@ -295,9 +293,6 @@ cdef inline int do_bid(Core *core, const Request *r, int32_t request, Rows *out,
     elif terms == MARKET:
         quote = quote_bid(core, r.owner, r.screen, PRICE_MAX, size, r.spend, True)
         size, price = <int32_t>quote.slots, quote.worst
-        if size == 0:
-            say(out, request, GONE, DONE, r.order, -1, -1, r.size)
-            return DONE
     core.relation.sides[BID].tags[r.screen].holders += 1
     slot = store(core, r.order, BID, r.owner, r.screen, price, size, core.last_place + 1, r.spend,
                  r.expires if terms <= ONCE else 0, terms != STANDING)
@@ -386,7 +381,7 @@ cdef inline int do_amend(Core *core, const Request *r, int32_t request, Rows *ou
     if r.screen != -1 and not within(&core.relation.demands[r.screen], &core.relation.demands[order.tag]):
         arrives = True
     if arrives and order.side == BID and (
-            core.accounts[order.owner].free < price or spend_of(core, slot) < price):
+            core.accounts[order.owner].free < price or order.spend < price):
         return UNFUNDED
     if r.screen != -1 and r.screen != order.tag:
         core.relation.sides[BID].tags[r.screen].holders += 1

@@ -9,18 +9,19 @@ kinds come and go, within a bound of memory.
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free
-from libc.string cimport memcmp, memset
+from libc.string cimport memcmp, memcpy, memset
 
-from exchange._heap cimport Entry, Heap, grown, push, replace, take
+from exchange._heap cimport Entry, Heap, aligned, grown, push, replace, take
 
 cdef extern from "_columns.h" nogil:
-    ctypedef struct Block:
-        int32_t columns[32][64]
-    Block *new_block()
-    uint64_t columns_machines(const Block *block, const int32_t *row, uint32_t named, uint64_t among)
-    uint64_t columns_screens(const Block *block, const int32_t *row, uint32_t named, uint64_t among)
-    int columns_one(const Block *machines, int machine, const int32_t *row, uint32_t named)
-    int __builtin_popcountll(uint64_t bits)
+    uint64_t columns_machines(
+        const int32_t *columns, int64_t room, int64_t at, const int32_t *row, const uint8_t *named, int count,
+        uint64_t among)
+    uint64_t columns_screens(
+        const int32_t *columns, int64_t room, int64_t at, const int32_t *row, uint32_t named, uint64_t among)
+    int columns_one(
+        const int32_t *columns, int64_t room, int64_t machine, const int32_t *row, const uint8_t *named, int count)
+    int bits_in(uint64_t bits)
     int __builtin_ctzll(uint64_t bits)
 
 cdef enum:
@@ -44,7 +45,7 @@ ctypedef struct Tags:  # of one side; 0 is no kind, and the screen that asks not
     Tag *tags
     int64_t *tops  # by tag: what its best run is worth
     int32_t *where  # by tag, for `best`
-    Block **blocks
+    int32_t *columns  # COLUMNS of `room` entries by tag, one behind the other, on lines of the cache
     uint64_t *used  # by block: which of its tags are used
     uint32_t *named  # by block: columns that a screen in it names
     Heap best  # by their best runs
@@ -52,7 +53,9 @@ ctypedef struct Tags:  # of one side; 0 is no kind, and the screen that asks not
 
 ctypedef struct Demand:  # a screen's
     int32_t row[32]
-    uint32_t named  # its columns that ask something
+    uint32_t named  # its columns that ask something,
+    uint8_t order[32]  # and these again, what most fail first
+    int32_t count
     int32_t only  # how many `accounts` are allowed alone, the first ones; 0: everybody
     int32_t blocked  # how many are refused, those behind them; both parts are sorted
     int32_t kept  # handles given for it
@@ -82,7 +85,8 @@ cdef inline int32_t blocks_of(const Tags *side) noexcept nogil:
 
 cdef inline int32_t new_tag(Tags *side) noexcept nogil:
     """A tag that nobody holds. May move all arrays."""
-    cdef int32_t tag, room, block
+    cdef int32_t tag, room, block, column
+    cdef int32_t *columns
     if side.unused:
         tag, side.unused = side.unused, side.tags[side.unused].next
     else:
@@ -91,16 +95,21 @@ cdef inline int32_t new_tag(Tags *side) noexcept nogil:
             side.tags = <Tag *>grown(side.tags, room, sizeof(Tag))
             side.tops = <int64_t *>grown(side.tops, room, sizeof(int64_t))
             side.where = <int32_t *>grown(side.where, room, sizeof(int32_t))
-            side.blocks = <Block **>grown(side.blocks, room // BLOCK, sizeof(Block *))
+            columns = <int32_t *>aligned(COLUMNS * <size_t>room, sizeof(int32_t))
+            for column in range(COLUMNS):
+                if side.room:
+                    memcpy(columns + column * <size_t>room, side.columns + column * <size_t>side.room,
+                           side.room * sizeof(int32_t))
+                memset(columns + column * <size_t>room + side.room, 0, (room - side.room) * sizeof(int32_t))
+            free(side.columns)
+            side.columns = columns
             side.used = <uint64_t *>grown(side.used, room // BLOCK, sizeof(uint64_t))
             side.named = <uint32_t *>grown(side.named, room // BLOCK, sizeof(uint32_t))
             for block in range(side.room // BLOCK, room // BLOCK):
-                side.blocks[block], side.used[block], side.named[block] = NULL, 0, 0
+                side.used[block], side.named[block] = 0, 0
             side.room = room
         tag = side.top
         side.top += 1
-        if side.blocks[tag // BLOCK] == NULL:
-            side.blocks[tag // BLOCK] = new_block()
     memset(&side.tags[tag], 0, sizeof(Tag))
     side.tops[tag], side.where[tag] = NONE, 0
     side.used[tag // BLOCK] |= <uint64_t>1 << (tag % BLOCK)
@@ -120,12 +129,10 @@ cdef inline void free_tags(Tags *side) noexcept nogil:
     cdef int32_t at
     for at in range(side.top):
         free(side.tags[at].runs.entries)
-    for at in range(blocks_of(side)):
-        free(side.blocks[at])
     free(side.tags)
     free(side.tops)
     free(side.where)
-    free(side.blocks)
+    free(side.columns)
     free(side.used)
     free(side.named)
     free(side.best.entries)
@@ -179,7 +186,7 @@ cdef inline bint kind_passes(const Relation *all, int32_t screen, int32_t kind) 
         return True
     if demand.passing != NULL:
         return (demand.passing[kind // BLOCK] >> (kind % BLOCK)) & 1
-    return columns_one(all.sides[ASK].blocks[kind // BLOCK], kind % BLOCK, demand.row, demand.named)
+    return columns_one(all.sides[ASK].columns, all.sides[ASK].room, kind, demand.row, demand.order, demand.count)
 
 
 cdef inline uint64_t *accepting(Relation *all, const int32_t *row) noexcept nogil:
@@ -188,7 +195,7 @@ cdef inline uint64_t *accepting(Relation *all, const int32_t *row) noexcept nogi
     cdef int32_t block
     for block in range(blocks_of(screens)):
         all.accepted[block] = columns_screens(
-            screens.blocks[block], row, screens.named[block], screens.used[block])
+            screens.columns, screens.room, block * BLOCK, row, screens.named[block], screens.used[block])
     return all.accepted
 
 
@@ -197,6 +204,26 @@ cdef inline void forget_passing(Relation *all, int32_t screen) noexcept nogil:
         free(all.demands[screen].passing)
         all.demands[screen].passing = NULL
         all.words -= all.sides[ASK].room // BLOCK
+
+
+cdef inline void order_columns(const Tags *kinds, Demand *demand) noexcept nogil:
+    """Have a screen's columns looked at first that few of a sample of kinds pass."""
+    cdef int passes[32]
+    cdef int32_t step = max(1, blocks_of(kinds) // 8), block, i, j
+    cdef uint8_t column
+    for i in range(demand.count):
+        passes[demand.order[i]] = 0
+        block = 0
+        while block < blocks_of(kinds):
+            passes[demand.order[i]] += bits_in(columns_machines(
+                kinds.columns, kinds.room, block * BLOCK, demand.row, &demand.order[i], 1, kinds.used[block]))
+            block += step
+    for i in range(1, demand.count):
+        column, j = demand.order[i], i
+        while j and passes[demand.order[j - 1]] > passes[column]:
+            demand.order[j] = demand.order[j - 1]
+            j -= 1
+        demand.order[j] = column
 
 
 cdef inline uint64_t *passing(Relation *all, int32_t screen) noexcept nogil:
@@ -214,12 +241,14 @@ cdef inline uint64_t *passing(Relation *all, int32_t screen) noexcept nogil:
     demand.passing = <uint64_t *>grown(NULL, words, sizeof(uint64_t))
     all.words += words
     demand.passes = 0
-    for block in range(words):
+    order_columns(kinds, demand)
+    for block in range(blocks_of(kinds)):
+        demand.passing[block] = columns_machines(
+            kinds.columns, kinds.room, block * BLOCK, demand.row, demand.order, demand.count, kinds.used[block])
+        if demand.passing[block]:
+            demand.passes += bits_in(demand.passing[block])
+    for block in range(blocks_of(kinds), words):
         demand.passing[block] = 0
-        if block < blocks_of(kinds):
-            demand.passing[block] = columns_machines(
-                kinds.blocks[block], demand.row, demand.named, kinds.used[block])
-            demand.passes += __builtin_popcountll(demand.passing[block])
     return demand.passing
 
 
@@ -256,13 +285,13 @@ cdef inline uint32_t hash_row(const int32_t *row) noexcept nogil:
 cdef inline void read_row(const Tags *side, int32_t tag, int32_t *row) noexcept nogil:
     cdef int i
     for i in range(COLUMNS):
-        row[i] = side.blocks[tag // BLOCK].columns[i][tag % BLOCK]
+        row[i] = side.columns[i * <size_t>side.room + tag]
 
 
 cdef inline void write_row(Tags *side, int32_t tag, const int32_t *row) noexcept nogil:
     cdef int i
     for i in range(COLUMNS):
-        side.blocks[tag // BLOCK].columns[i][tag % BLOCK] = row[i]
+        side.columns[i * <size_t>side.room + tag] = row[i]
 
 
 cdef inline void rehash_kinds(Relation *all) noexcept nogil:
@@ -330,11 +359,17 @@ cdef inline int32_t new_screen(Relation *all, const Demand *demand) noexcept nog
     """A screen with this demand (whose accounts it takes over), and no holder yet."""
     cdef Tags *screens = &all.sides[BID]
     cdef int32_t room = screens.room, screen = new_tag(screens)
+    cdef int i
     if room != screens.room:
         all.demands = <Demand *>grown(all.demands, screens.room, sizeof(Demand))
         all.accepted = <uint64_t *>grown(all.accepted, screens.room // BLOCK, sizeof(uint64_t))
         all.idle = <int32_t *>grown(all.idle, screens.room, sizeof(int32_t))
     all.demands[screen] = demand[0]
+    all.demands[screen].count = 0
+    for i in range(COLUMNS):
+        if demand.named >> i & 1:
+            all.demands[screen].order[all.demands[screen].count] = i
+            all.demands[screen].count += 1
     write_row(screens, screen, demand.row)
     screens.named[screen // BLOCK] |= demand.named
     return screen

@@ -10,7 +10,7 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport free
 
 from exchange._heap cimport ARITY, Entry, Heap, grown
-from exchange._core cimport INT64_MAX, Core, Order, Run, Step, account_of, open_of, spend_of, worth
+from exchange._core cimport INT64_MAX, Core, Order, Run, Step, account_of, open_of, worth
 from exchange._queues cimport tidy, tidy_tag
 from exchange._screens cimport (
     ASK,
@@ -37,7 +37,8 @@ ctypedef struct Seeker:
 
 ctypedef struct Found:  # see exchange.book.Quote
     int64_t slots
-    int64_t cost
+    uint64_t cost  # its low bits, and the high ones: many accounts can pay more than one
+    uint64_t cost_high
     int64_t worst
 
 
@@ -76,11 +77,15 @@ cdef inline uint64_t *sift(Core *core, const Seeker *who) noexcept nogil:
 
 cdef inline int32_t patience_for(const Core *core, const Seeker *who) noexcept nogil:
     """How many steps of a walk cost as much as sifting."""
+    cdef const Tags *kinds = &core.relation.sides[ASK]
+    cdef int64_t passes, sifting
     if who.side == ASK:
-        return 4 + blocks_of(&core.relation.sides[BID]) // 8
+        return 2 + blocks_of(&core.relation.sides[BID]) // 8
     if core.relation.demands[who.tag].passing == NULL:
-        return 8 + blocks_of(&core.relation.sides[ASK]) // 3
-    return <int32_t>(4 + blocks_of(&core.relation.sides[ASK]) // 64 + core.relation.demands[who.tag].passes // 12)
+        return 8 + blocks_of(kinds) // 4
+    passes = core.relation.demands[who.tag].passes
+    sifting = 2 + blocks_of(kinds) // 64 + passes // 8
+    return <int32_t>min(2 * sifting, 1 << 30) if kinds.top < sifting * passes else 1
 
 
 cdef inline bint is_before(const Core *core, int32_t a, int32_t b) noexcept nogil:
@@ -184,7 +189,7 @@ cdef inline int32_t next_step(Core *core, Seeker *who) noexcept nogil:
                 slot = core.runs.runs[others.tags[step.tag].runs.entries[step.at].id].first
                 if not slot:
                     continue
-            behind = core.orders[slot].after
+            behind = core.links[slot].after
             if behind:
                 add_step(core, step.price, core.orders[behind].place, behind, -2)
             if meets(core, who, account_of(core, &core.orders[slot])):
@@ -248,7 +253,7 @@ cdef inline int32_t best_of_tag(const Core *core, const Seeker *who, int32_t tag
             if meets(core, who, account_of(core, &core.orders[slot])):
                 best = slot
                 break
-            slot = core.orders[slot].after
+            slot = core.links[slot].after
     return best
 
 
@@ -308,6 +313,11 @@ cdef inline int64_t affordable(int64_t budget, int64_t need, int64_t price) noex
     return 1 + (budget - need) // price if price else INT64_MAX
 
 
+cdef inline void add_cost(Found *quote, int64_t cost) noexcept nogil:
+    quote.cost += <uint64_t>cost
+    quote.cost_high += quote.cost < <uint64_t>cost
+
+
 cdef inline Found quote_to_bid(
     Core *core, Seeker *who, int64_t size, int64_t budget, int64_t limit
 ) noexcept nogil:
@@ -315,7 +325,8 @@ cdef inline Found quote_to_bid(
     cdef Found quote
     cdef int32_t slot = 0
     cdef int64_t slots, price
-    quote.slots = quote.cost = quote.worst = 0
+    quote.slots = quote.worst = 0
+    quote.cost = quote.cost_high = 0
     who.patience = patience_for(core, who)
     begin_walk(core, who)
     while quote.slots < size:
@@ -329,7 +340,7 @@ cdef inline Found quote_to_bid(
         slots = min(slots, min(size - quote.slots, <int64_t>open_of(&core.orders[slot])))
         budget -= slots * price
         quote.slots += slots
-        quote.cost += slots * price
+        add_cost(&quote, slots * price)
         quote.worst = price
     return quote
 
@@ -341,7 +352,8 @@ cdef inline Found quote_to_ask(Core *core, Seeker *who, int64_t size) noexcept n
     cdef int64_t slots, price, budget
     cdef int32_t *buyers = NULL
     cdef int32_t room = 0
-    quote.slots = quote.cost = quote.worst = 0
+    quote.slots = quote.worst = 0
+    quote.cost = quote.cost_high = 0
     who.patience = patience_for(core, who)
     begin_walk(core, who)
     while quote.slots < size:
@@ -350,7 +362,7 @@ cdef inline Found quote_to_ask(Core *core, Seeker *who, int64_t size) noexcept n
             break
         price = core.orders[slot].price
         budget = min(core.accounts[core.orders[slot].owner].free - core.accounts[core.orders[slot].owner].taken,
-                     spend_of(core, slot))
+                     core.orders[slot].spend)
         slots = min(affordable(budget, price, price),
                     min(size - quote.slots, <int64_t>open_of(&core.orders[slot])))
         if slots == 0:
@@ -363,7 +375,7 @@ cdef inline Found quote_to_ask(Core *core, Seeker *who, int64_t size) noexcept n
             taken += 1
         core.accounts[core.orders[slot].owner].taken += slots * price
         quote.slots += slots
-        quote.cost += slots * price
+        add_cost(&quote, slots * price)
         quote.worst = price
     for at in range(taken):
         core.accounts[buyers[at]].taken = 0

@@ -8,15 +8,15 @@ A bid meets the best ask whose machine passes its screen (R5, R6). A book can be
   (R5-R11), matches, and says in an array of results what was done. `bid`, `ask`, `amend` and `cancel` are the
   same for one request. Here the book takes slots and free money itself.
 
-Units: prices and money in micro-credits, per CPU hour where a price; sizes and open in slots (CPUs); expiry in
-market time, in whatever unit the caller counts. Accounts, machines and orders are named by integers:
+Units: prices and money in micro-credits, per CPU hour where a price; sizes and open in slots (CPUs); expiry
+in market time, in whatever unit the caller counts. Accounts, machines and orders are named by integers:
 
 - accounts and machines are dense: non-negative, below ID_LIMIT, an array entry for each up to the highest;
 - an order's id is `order_id(number, index)`: an index that is dense and may be taken again when its order is
   gone, and a number that is higher each time that the index is taken. So an order that is gone stays gone:
   its id names nobody ever after (R12). Small ids (number 0) do where no index is taken twice.
 
-`place` is an order's place in time (R5), smaller is earlier, unique in its side.
+`place` is an order's place in time (R5), smaller is earlier, unique in its side, at most PLACE_MAX.
 Arguments are checked from left to right; a call that raises has changed nothing.
 """
 
@@ -37,6 +37,7 @@ ID_LIMIT: Final = 1 << INDEX_BITS  # accounts, machines, screens and orders' ind
 NUMBER_MAX: Final = (1 << (63 - INDEX_BITS)) - 1  # of an order
 INT32_MIN: Final = -(2**31)
 INT64_MIN: Final = -(2**63)
+PLACE_MAX: Final = 2**62  # so that there is always a next one
 FLAGS_MAX: Final = 2**FLAGS - 1
 NOBODY: Final = -1  # in a quote: no account in particular
 
@@ -108,7 +109,7 @@ class Screen(NamedTuple):
 
 
 class Quote(NamedTuple):
-    """What could be had at once: `slots` for `cost` in all per hour, none dearer than `worst`; zeros if none."""
+    """What could be had at once: `slots` for `cost` in all per hour, none dearer than `worst`; or zeros."""
 
     slots: int
     cost: int
@@ -171,10 +172,13 @@ class Book(Protocol):
         """Set one number of a machine that was set before, such as its reputation (R27); as `set_machine`."""
 
     def keep_screen(self, screen: Screen) -> int:
-        """Return a handle for `screen`, to be used in requests until `drop_screen`; each keep wants its drop."""
+        """Return a handle for `screen`, for requests until `drop_screen`; each keep wants its drop.
+
+        Handles are not negative; 0 is the screen that asks nothing, which is always kept.
+        """
 
     def drop_screen(self, handle: int) -> None:
-        """End one `keep_screen`. Bids that have the screen keep it. Raises BadBookValue for no such handle."""
+        """End one `keep_screen`. Bids that have the screen keep it. Raises BadBookValue for no handle."""
 
     def add_bid(
         self,
@@ -260,13 +264,15 @@ class Book(Protocol):
     ) -> list[Match]:
         """Place a bid, as a BID request; `screen` is a handle, 0 for none. Returns its matches.
 
-        Raises UnknownOrder ..., and OrderRefused where the rules refuse it.
+        What waits to be matched (told, or given back by RETURN) is matched first, as before any request;
+        these matches come first, and are not told where the call is then refused: do SETTLE before.
+        Raises DuplicateOrder, FinishedOrder, BadBookValue, and OrderRefused where the rules refuse it.
         """
 
     def ask(
         self, order: int, machine: int, price: int, size: int, terms: int = STANDING, expires: int = 0
     ) -> list[Match]:
-        """Place an ask, as an ASK request. Returns its matches. Raises as `bid`."""
+        """Place an ask, as an ASK request. Returns matches and raises as `bid`."""
 
     def amend(self, order: int, price: int = -1, size: int = -1, screen: int = -1) -> list[Match]:
         """Give an order new terms, as an AMEND request (R9); -1 leaves a term as it is. Raises as `bid`."""
@@ -276,24 +282,24 @@ class Book(Protocol):
 
     # ---- what is there
 
-    def quote_bid(
-        self, account: int, price: int, size: int, screen: Screen, spend: int = NO_BOUND
-    ) -> Quote:
+    def quote_bid(self, account: int, price: int, size: int, screen: Screen, spend: int = NO_BOUND) -> Quote:
         """What a bid would get if it came now: up to `size` slots at `price` or better (R6, R7, R11).
 
         NOBODY as account: the money of nobody counts, no seller is excluded. O((slots + k) * log n).
         """
 
     def quote_ask(self, machine: int, price: int, size: int) -> Quote:
-        """What an ask of a machine would sell if it came now, at `price` or better. O((slots + s) * log n)."""
+        """What an ask of a machine would sell if it came now, at `price` or better. O((slots + s) log n)."""
 
     def depth(self, side: int, most: int = INT32_MAX) -> list[tuple[int, int]]:
         """Return (price, open slots), best first, of what is live on side BID or ASK (R11).
 
-        `most` levels at most. O(levels * log levels).
+        `most` levels at most. O(r log n) for the r pairs of price and kind (or screen) at the levels shown.
         """
 
-    def depth_for(self, screen: Screen, price: int = PRICE_MAX, most: int = INT32_MAX) -> list[tuple[int, int]]:
+    def depth_for(
+        self, screen: Screen, price: int = PRICE_MAX, most: int = INT32_MAX
+    ) -> list[tuple[int, int]]:
         """Return (price, open slots), best first, of live asks that pass `screen` at `price` or better.
 
         `most` levels at most. O((asks shown + k) * log n).
@@ -339,7 +345,7 @@ def make_book(twin: bool = False) -> Book:
 
 __all__ = [
     "ASK", "BID", "FLAGS", "FLAGS_MAX", "ID_LIMIT", "INDEX_BITS", "INT32_MAX", "INT32_MIN", "INT64_MAX",
-    "INT64_MIN", "NOBODY", "NO_BOUND", "NUMBERS", "NUMBER_MAX", "PRICE_MAX", "BadBookValue", "Book", "BookError",
-    "DuplicateOrder", "FinishedOrder", "Match", "OrderRefused", "Quote", "Results", "Screen", "UnknownOrder",
+    "INT64_MIN", "NOBODY", "NO_BOUND", "NUMBERS", "NUMBER_MAX", "PLACE_MAX", "PRICE_MAX", "BadBookValue",
+    "Book", "BookError", "DuplicateOrder", "FinishedOrder", "Match", "OrderRefused", "Quote", "Results", "Screen", "UnknownOrder",
     "check_screen", "checked", "checked_numbers", "make_book", "order_id",
 ]  # fmt: skip

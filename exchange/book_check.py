@@ -11,6 +11,7 @@ from exchange.book import ASK, BID, INDEX_BITS, INT32_MIN
 State = dict[str, Any]
 Row = dict[str, Any]
 INT64_MAX = 2**63 - 1
+ONCE, PARTNERED = 1, 2  # bits of an order's traits
 NOT_KNOWN = -(2**63)  # key of a touched ask whose best bid has not been looked for
 
 
@@ -19,9 +20,9 @@ def check_state(state: State) -> None:
     try:
         _check_orders(state)
         _check_owners(state)
+        _check_runs(state)
         for side in (BID, ASK):
             _check_tags(state, side)
-            _check_levels(state, side)
             _check_touched(state, side)
         _check_screens(state)
         _check_kinds(state)
@@ -34,15 +35,11 @@ def check_state(state: State) -> None:
 
 
 def _there(state: State) -> dict[int, Row]:
-    return {slot: row for slot, row in state["orders"].items() if row["there"]}
+    return {slot: row for slot, row in state["orders"].items() if row["there"] == 2}
 
 
 def _open(row: Row) -> int:
     return max(0, int(row["size"]) - int(row["running"]))
-
-
-def _spend(state: State, slot: int) -> int:
-    return int(state["bounds"][slot]["spend"]) if state["orders"][slot]["bounded"] else INT64_MAX
 
 
 def _may_match(state: State, slot: int) -> bool:
@@ -50,7 +47,7 @@ def _may_match(state: State, slot: int) -> bool:
     if row["side"] == ASK:
         return _open(row) > 0 and bool(state["machines"][row["owner"]]["ready"])
     account = state["accounts"][row["owner"]]
-    least = min(account["free"], _spend(state, slot))
+    least = min(account["free"], row["spend"])
     return _open(row) > 0 and bool(account["present"]) and least >= row["price"]
 
 
@@ -68,12 +65,16 @@ def _check_orders(state: State) -> None:
     assert state["count"] == len(there), f"{len(there)} orders, count is {state['count']}"
     for slot, row in state["orders"].items():
         assert row["id"] & ((1 << INDEX_BITS) - 1) == slot - 1, f"slots differ: order {row['id']} in {slot}"
-        assert row["there"] or not (row["live"] or row["partners"]), f"slot {slot} is empty and in use"
+        assert row["there"] == 2 or not (row["live"] or row["traits"] & PARTNERED), (
+            f"slot {slot} is empty and in use"
+        )
     for slot, row in there.items():
         assert bool(row["live"]) == _may_match(state, slot), f"order {row['id']}: live is {row['live']}"
         assert row["size"] >= 0 and row["running"] >= 0, f"order {row['id']}: size and running"
         assert row["place"] <= state["last_place"], f"order {row['id']}: place behind the last"
-        assert not row["once"] or row["running"] == 0, f"order {row['id']} is sold once and has running slots"
+        assert not row["traits"] & ONCE or row["running"] == 0, (
+            f"order {row['id']} is sold once and has running slots"
+        )
 
 
 def _check_owners(state: State) -> None:
@@ -85,14 +86,15 @@ def _check_owners(state: State) -> None:
             assert side == ASK or entry["taken"] == 0, f"a quote left something with account {owner}"
             while slot:
                 row = orders[slot]
-                assert (row["side"], row["owner"], row["owner_before"]) == (side, owner, before), (
+                links = state["links"][slot]
+                assert (row["side"], row["owner"], links["owner_before"]) == (side, owner, before), (
                     f"slot {slot} in the list of owner {owner}"
                 )
                 if side == BID:
                     assert entry["lowest"] <= row["price"] <= entry["highest"], f"bounds of account {owner}"
                 listed[slot] += 1
                 assert listed[slot] == 1, f"slot {slot} is listed twice"
-                slot, before = row["owner_after"], slot
+                slot, before = links["owner_after"], slot
     assert listed.keys() == _there(state).keys(), "orders without an owner's list"
 
 
@@ -100,58 +102,75 @@ def _check_heap(what: str, heap: list[Row], where: dict[int, int] | None, ids: I
     """No entry precedes the one above it, each is once, and knows its place."""
     for at, entry in enumerate(heap):
         above = heap[(at - 1) // 4] if at else entry
-        assert (above["price"], above["place"], above["id"]) <= (
-            entry["price"],
-            entry["place"],
-            entry["id"],
-        ), f"{what}: {entry} is below {above}"
+        assert (above["price"], above["place"]) <= (entry["price"], entry["place"]), (
+            f"{what}: {entry} is below {above}"
+        )
         assert where is None or where[entry["id"]] == at + 1, f"{what}: place of {entry}"
     assert sorted(entry["id"] for entry in heap) == sorted(ids), f"{what}: who is in it"
 
 
+def _check_runs(state: State) -> None:
+    """Every live order is once in a run of its tag and price, by places; listed runs are found."""
+    orders, links = state["orders"], state["links"]
+    seen: set[int] = set()
+    runs = {at: run for at, run in state["runs"].items() if run["tag"] >= 0}
+    for at, run in runs.items():
+        slot, before, shown = run["first"], 0, 0
+        assert slot or run["listed"], f"run {at} is empty and can't be found"
+        while slot:
+            row = orders[slot]
+            assert row["live"] and slot not in seen, f"slot {slot} in run {at}"
+            seen.add(slot)
+            assert (row["run"], row["side"], row["tag"], _key(row)[0]) == (
+                at,
+                run["side"],
+                run["tag"],
+                run["price"],
+            ), f"order {row['id']} in run {at}"
+            assert links[slot]["before"] == before, f"run {at}: before slot {slot}"
+            assert not before or orders[before]["place"] < row["place"], f"run {at}: places at slot {slot}"
+            assert row["place"] <= run["newest"], f"run {at}: newest is {run['newest']}"
+            shown += _open(row)
+            slot, before = links[slot]["after"], slot
+        assert run["open"] == shown, f"run {at} has {shown} open slots, not {run['open']}"
+        assert not run["first"] or run["last"] == before, f"run {at}: last is {run['last']}"
+    live = {slot for slot, row in _there(state).items() if row["live"]}
+    assert seen == live, f"live orders in no run: {live - seen}"
+    listed = [(run["side"], run["tag"], run["price"]) for run in runs.values() if run["listed"]]
+    assert len(listed) == len(set(listed)) == state["listed"], "runs that are listed"
+    assert sorted(state["table"]) == sorted(at for at, run in runs.items() if run["listed"]), "table of runs"
+    assert state["count_runs"] == len(runs), f"{len(runs)} runs, not {state['count_runs']}"
+    assert state["empty"] == sum(not run["first"] for run in runs.values()), "runs that are empty"
+
+
 def _check_tags(state: State, side: int) -> None:
-    """A tag's heap holds its live orders, a side's heap its tags by their best."""
+    """A tag's heap holds its runs by their first orders, a side's heap its tags by their best runs."""
     tags, orders = state["sides"][side]["tags"], state["orders"]
-    live: dict[int, list[int]] = {}
-    for slot, row in _there(state).items():
-        if row["side"] == side:
-            assert tags[row["tag"]]["used"], f"order {row['id']} has a tag that nobody holds"
-            if row["live"]:
-                live.setdefault(row["tag"], []).append(slot)
+    runs: dict[int, list[int]] = {}
+    for at, run in state["runs"].items():
+        if run["tag"] >= 0 and run["side"] == side:
+            runs.setdefault(run["tag"], []).append(at)
+            assert tags[run["tag"]]["used"], f"run {at} has a tag that nobody holds"
     for tag, row in tags.items():
-        heap = row["orders"]
-        _check_heap(f"tag {tag} of side {side}", heap, state["in_tag"], live.get(tag, []))
+        heap = row["runs"]
+        _check_heap(f"tag {tag} of side {side}", heap, state["in_runs"], runs.get(tag, []))
+        strays = sum(not state["runs"][entry["id"]]["listed"] for entry in heap)
+        assert row["strays"] == strays, f"tag {tag} of side {side}: {strays} strays"
         for entry in heap:
-            order = orders[entry["id"]]
-            assert (entry["price"], entry["place"]) == _key(order), f"key of order {order['id']}"
-            assert entry["account"] == _account(state, order), f"account of order {order['id']}"
+            run = state["runs"][entry["id"]]
+            assert entry["price"] == run["price"], f"price of run {entry['id']}"
+            if run["first"]:
+                order = orders[run["first"]]
+                assert (entry["place"], entry["account"]) == (order["place"], _account(state, order)), (
+                    f"key of run {entry['id']}"
+                )
         assert row["top"] == (heap[0]["price"] if heap else INT64_MAX), f"top of tag {tag}, side {side}"
         assert bool(row["where"]) == bool(heap), f"tag {tag} of side {side} in the heap of tags"
     best = state["sides"][side]["best"]
-    _check_heap(f"best of side {side}", best, {t: row["where"] for t, row in tags.items()}, live)
+    _check_heap(f"best of side {side}", best, {t: row["where"] for t, row in tags.items()}, runs)
     for entry in best:
-        top = tags[entry["id"]]["orders"][0]
+        top = tags[entry["id"]]["runs"][0]
         assert (entry["price"], entry["place"]) == (top["price"], top["place"]), f"best: {entry}, not {top}"
-    slots = [entry["id"] for row in tags.values() for entry in row["orders"]]
-    mine = [slot for slot in state["in_tag"] if orders[slot]["side"] == side]
-    assert sorted(slots) == sorted(mine), f"places in tags of side {side}"
-
-
-def _check_levels(state: State, side: int) -> None:
-    """What is shown at each price is the sum of the live orders'."""
-    levels = state["levels"][side]
-    shown: Counter[int] = Counter()
-    orders: Counter[int] = Counter()
-    for row in _there(state).values():
-        if row["side"] == side and row["live"]:
-            shown[_key(row)[0]] += _open(row)
-            orders[_key(row)[0]] += 1
-    found = {level["price"]: (level["open"], level["orders"]) for level in levels["levels"]}
-    assert found == {price: (shown[price], orders[price]) for price in shown}, f"levels of side {side}"
-    places = {entry["id"]: where for entry, where in zip(levels["prices"], levels["where"], strict=True)}
-    _check_heap(f"prices of side {side}", levels["prices"], places, places)
-    for level, entry in zip(levels["levels"], levels["prices"], strict=True):
-        assert level["price"] == entry["price"], f"level {level}, entry {entry}"
 
 
 def _check_touched(state: State, side: int) -> None:
@@ -161,7 +180,7 @@ def _check_touched(state: State, side: int) -> None:
     _check_heap(f"touched of side {side}", heap, state["in_touched"], mine)
     for entry in heap:
         row = orders[entry["id"]]
-        assert row["there"] and row["live"], f"order {row['id']} is touched and not live"
+        assert row["there"] == 2 and row["live"], f"order {row['id']} is touched and not live"
         if side == BID:
             assert (entry["price"], entry["place"]) == _key(row), f"key of touched order {row['id']}"
         else:
@@ -182,7 +201,9 @@ def _check_screens(state: State) -> None:
             continue
         assert tag["holders"] == counts[at] + demand["kept"], f"screen {at} has {tag['holders']} holders"
         assert tag["holders"] or demand["idle"], f"screen {at} has no holder and is not idle"
-        flags = [int.from_bytes(screen.flags.to_bytes(64, "little")[i : i + 4], "little") for i in range(0, 64, 4)]
+        flags = [
+            int.from_bytes(screen.flags.to_bytes(64, "little")[i : i + 4], "little") for i in range(0, 64, 4)
+        ]
         row = [*screen.minimums, *(word - (word >> 31 << 32) for word in flags)]
         assert list(demand["row"]) == list(tag["row"]) == row, f"row of screen {at}"
         asks = sum(1 << i for i, n in enumerate(row) if n != (INT32_MIN if i < 16 else 0))
@@ -199,7 +220,9 @@ def _check_kinds(state: State) -> None:
     kinds = state["sides"][ASK]["tags"]
     used = {tag: row for tag, row in kinds.items() if row["used"]}
     assert {tag: row["holders"] for tag, row in used.items()} == machines, "machines of kinds"
-    assert len({row["row"] for row in used.values()}) == len(used) == state["kinds"], "kinds that are the same"
+    assert len({row["row"] for row in used.values()}) == len(used) == state["kinds"], (
+        "kinds that are the same"
+    )
     for row in _there(state).values():
         if row["side"] == ASK:
             kind = state["machines"][row["owner"]]["kind"]
@@ -226,13 +249,14 @@ def _check_passing(state: State) -> None:
 
 
 def _check_partners(state: State) -> None:
-    """Every partner entry is once in its bid's list and once in its ask's; live bids with some are in renewals."""
+    """Every partner entry is once in the lists of its bid and ask; live bids with some are in renewals."""
     orders, partners, there = state["orders"], state["partners"], _there(state)
     taken = {entry for entry, row in enumerate(partners) if entry and row["slots"]}
     for side in (BID, ASK):
         listed = []
         for slot, row in there.items():
-            entry, before = row["partners"], 0
+            entry, before = state["partners_of"][slot] if row["traits"] & PARTNERED else 0, 0
+            assert entry or not row["traits"] & PARTNERED, f"slot {slot} has no partners"
             while entry and row["side"] == side:
                 assert partners[entry]["orders"][side] == slot, f"partner entry {entry} of slot {slot}"
                 assert partners[entry]["before"][side] == before, f"partner entry {entry} after {before}"
@@ -244,7 +268,11 @@ def _check_partners(state: State) -> None:
     pairs = Counter((partners[e]["orders"][BID], partners[e]["orders"][ASK]) for e in taken)
     assert all(n == 1 for n in pairs.values()), f"partners twice: {pairs}"
     assert all(orders[b]["side"] == BID and orders[a]["side"] == ASK for b, a in pairs), f"sides of {pairs}"
-    bids = [slot for slot, row in there.items() if row["side"] == BID and row["live"] and row["partners"]]
+    bids = [
+        slot
+        for slot, row in there.items()
+        if row["side"] == BID and row["live"] and row["traits"] & PARTNERED
+    ]
     _check_heap("renewals", state["renewals"], state["in_renewals"], bids)
     assert sorted(state["in_renewals"]) == sorted(bids), "places in renewals"
     for entry in state["renewals"]:
@@ -253,11 +281,7 @@ def _check_partners(state: State) -> None:
 
 def _check_expiry(state: State) -> None:
     """Who expires is in the heap of those that do, by when."""
-    expires = {
-        slot: state["bounds"][slot]["expires"]
-        for slot, row in _there(state).items()
-        if row["bounded"] and state["bounds"][slot]["expires"]
-    }
+    expires = {slot: row["expires"] for slot, row in _there(state).items() if row["expires"]}
     _check_heap("expiry", state["expiry"], state["in_expiry"], expires)
     assert sorted(state["in_expiry"]) == sorted(expires), "places in expiry"
     for entry in state["expiry"]:

@@ -15,15 +15,20 @@
 | NUMBER  | owner (machine), other (attribute), price (its value) |
 | EXPIRE  | price: the market time; orders whose `expires` is not above it are gone |
 
-Every request but RETURN is followed by matching (R5); what RETURN gave back is matched all together before the
-next request that is no RETURN is done, last partners first (R14). SETTLE is for just that.
+Every request but RETURN is followed by matching (R5); what RETURN gave back is matched all together before
+the next request that is no RETURN is done, last partners first (R14). SETTLE is for just that.
 
 An order that arrives (BID, ASK, and AMEND by R9) has the next place in time. Terms say what becomes of slots:
-of a STANDING order they come back by RETURN; ONCE, they are sold and gone, and with the last of them the order;
-IOC is ONCE, and what does not match at once is gone; FOK is IOC, all or nothing; MARKET is an IOC bid without a
-limit that spends `spend` at most, and no more than there is. POST_ONLY (`STANDING | POST_ONLY`) is refused if it
-would match on arrival (R8). A bid is refused where its account, or its `spend`, cannot pay one hour at its
-limit (R11), a MARKET bid where its account has not what it may spend.
+
+- STANDING: they come back by RETURN;
+- ONCE: they are sold and gone, and with the last of them the order;
+- IOC: ONCE, and what does not match at once is gone;
+- FOK: IOC, all or nothing;
+- MARKET: an IOC bid without a limit, that spends `spend` at most;
+- POST_ONLY (`STANDING | POST_ONLY`, `ONCE | POST_ONLY`): refused if it would match on arrival (R8).
+
+A bid is refused where its account, or its `spend`, cannot pay one hour at its limit (R11), a MARKET bid where
+its account has not what it may spend.
 """
 
 from __future__ import annotations
@@ -57,7 +62,7 @@ SAYS: Final = {
     DUPLICATE: "an order with this id is in the book (R12)",
     FINISHED: "the order with this id is finished (R12)",
     BAD_VALUE: "a field is out of its range",
-    WRONG_SIDE: "an order of the other side is meant: only bids have screens, a RETURN names a bid and an ask",
+    WRONG_SIDE: "the order is of the wrong side: bids have screens, a RETURN names a bid and an ask",
     UNFUNDED: "its account, or what it may spend, cannot pay one hour at its limit (R11)",
     NOT_WHOLE: "not all of it could be matched at once (R8, fok)",
     WOULD_MATCH: "it would match on arrival (R8, post_only)",
