@@ -1,6 +1,7 @@
 from collections.abc import Sequence
 
 from exchange.book import Match, Quote, Screen
+from exchange.book import Results as AnyResults
 from exchange.book_records import Buffer
 
 class Results:
@@ -37,7 +38,7 @@ class Book:
     def clear_partners(self) -> None: ...
     def next_match(self, arriving: int = -1, partners_only: bool = False) -> Match | None: ...
     def settled(self) -> None: ...
-    def apply(self, requests: Buffer, results: Results | None = None) -> Results: ...
+    def apply(self, requests: Buffer, results: AnyResults | None = None) -> Results: ...
     def bid(
         self,
         order: int,

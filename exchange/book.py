@@ -49,6 +49,16 @@ def order_id(number: int, index: int) -> int:
     return number << INDEX_BITS | index
 
 
+def number_of(order: int) -> int:
+    """The number in an order's id."""
+    return order >> INDEX_BITS
+
+
+def index_of(order: int) -> int:
+    """The index in an order's id."""
+    return order & (ID_LIMIT - 1)
+
+
 class BookError(Exception):
     """What a book refuses; the book is as it was before."""
 
@@ -346,6 +356,7 @@ def make_book(twin: bool = False) -> Book:
 __all__ = [
     "ASK", "BID", "FLAGS", "FLAGS_MAX", "ID_LIMIT", "INDEX_BITS", "INT32_MAX", "INT32_MIN", "INT64_MAX",
     "INT64_MIN", "NOBODY", "NO_BOUND", "NUMBERS", "NUMBER_MAX", "PLACE_MAX", "PRICE_MAX", "BadBookValue",
-    "Book", "BookError", "DuplicateOrder", "FinishedOrder", "Match", "OrderRefused", "Quote", "Results", "Screen", "UnknownOrder",
-    "check_screen", "checked", "checked_numbers", "make_book", "order_id",
+    "Book", "BookError", "DuplicateOrder", "FinishedOrder", "Match", "OrderRefused", "Quote", "Results",
+    "Screen", "UnknownOrder", "check_screen", "checked", "checked_numbers", "index_of", "make_book",
+    "number_of", "order_id",
 ]  # fmt: skip

@@ -30,6 +30,7 @@ from exchange.book import (
     NO_BOUND,
     NOBODY,
     NUMBERS,
+    PLACE_MAX,
     PRICE_MAX,
     BadBookValue,
     DuplicateOrder,
@@ -44,7 +45,7 @@ from exchange.book import (
     checked_numbers,
 )
 from exchange.book_records import STANDING, Buffer
-from exchange.matcher_twin import Request, Rows
+from exchange.matcher_twin import Rows
 from exchange.twin_orders import PLAIN, Account, Ask, Bid, Machine, Side
 
 
@@ -61,8 +62,8 @@ class Book:
         self.expiries = SortedSet()  # (expires, id) of the orders that expire
         self.last_place = 0
         self.screens: dict[int, Screen] = {0: PLAIN}  # handle -> screen
-        self.handles: dict[Screen, int] = {}
-        self.keeps: dict[int, int] = {}  # handle -> keeps without their drops
+        self.handles: dict[Screen, int] = {PLAIN: 0}
+        self.keeps: dict[int, int] = {0: 1}  # handle -> keeps without their drops; the first is always kept
         self.next_handle = 1
 
     # ---- who may match
@@ -147,7 +148,7 @@ class Book:
     def drop_screen(self, handle: int) -> None:
         """Forget a handle with the last of its keeps."""
         handle = index(handle)
-        if handle not in self.keeps:
+        if self.keeps.get(handle, 0) <= (handle == 0):
             raise BadBookValue(f"handle is {handle}: no screen is kept under it")
         self.keeps[handle] -= 1
         if self.keeps[handle] == 0:
@@ -173,7 +174,7 @@ class Book:
             buyer=index(account),
             price=checked("price", price, 0, PRICE_MAX),
             size=checked("open", open, 0, INT32_MAX),
-            place=checked("place", place, INT64_MIN, INT64_MAX),
+            place=checked("place", place, INT64_MIN, PLACE_MAX),
         )
         check_screen(screen)
         bid.screen, bid.spend = screen, checked("spend", spend, 0, INT64_MAX)
@@ -187,7 +188,7 @@ class Book:
             machine=self.machine(machine),
             price=checked("price", price, 0, PRICE_MAX),
             size=checked("open", open, 0, INT32_MAX),
-            place=checked("place", place, INT64_MIN, INT64_MAX),
+            place=checked("place", place, INT64_MIN, PLACE_MAX),
         )
         self.enter(ask)
 
@@ -244,7 +245,7 @@ class Book:
         """Move an order to another limit and place in time: a new arrival (R9)."""
         entry = self.find(order)
         price = checked("price", price, 0, PRICE_MAX)
-        place = checked("place", place, INT64_MIN, INT64_MAX)
+        place = checked("place", place, INT64_MIN, PLACE_MAX)
         self.pull(entry)
         entry.price, entry.place = price, place
         self.put(entry)
@@ -383,33 +384,29 @@ class Book:
         expires: int = 0,
     ) -> list[Match]:
         """Place one bid."""
-        request = Request(
-            kind=records.BID, order=index(order), owner=index(account), price=index(price), size=index(size),
-            screen=index(screen), terms=index(terms), spend=index(spend), expires=index(expires),
+        rows = matcher.one(
+            self, records.BID, order, owner=account, price=price, size=size, screen=screen, terms=terms,
+            spend=spend, expires=expires,
         )  # fmt: skip
-        return matcher.matches(matcher.one(self, request))
+        return matcher.matches(rows)
 
     def ask(
         self, order: int, machine: int, price: int, size: int, terms: int = STANDING, expires: int = 0
     ) -> list[Match]:
         """Place one ask."""
-        request = Request(
-            kind=records.ASK, order=index(order), owner=index(machine), price=index(price), size=index(size),
-            terms=index(terms), expires=index(expires),
-        )  # fmt: skip
-        return matcher.matches(matcher.one(self, request))
+        rows = matcher.one(
+            self, records.ASK, order, owner=machine, price=price, size=size, terms=terms, expires=expires
+        )
+        return matcher.matches(rows)
 
     def amend(self, order: int, price: int = -1, size: int = -1, screen: int = -1) -> list[Match]:
         """Give one order new terms (R9)."""
-        request = Request(
-            kind=records.AMEND, order=index(order), price=index(price), size=index(size), screen=index(screen)
-        )
-        return matcher.matches(matcher.one(self, request))
+        rows = matcher.one(self, records.AMEND, order, price=price, size=size, screen=screen)
+        return matcher.matches(rows)
 
     def cancel(self, order: int) -> int:
         """End one order."""
-        rows = matcher.one(self, Request(kind=records.CANCEL, order=index(order)))
-        return rows[-1][3]
+        return matcher.one(self, records.CANCEL, order)[-1][3]
 
     # ---- what is there
 
@@ -474,7 +471,7 @@ class Book:
             assert slots > 0 and self.orders[bid.index] is bid and self.orders[ask.index] is ask, "partners"
         wanted = {(o.expires, o.id) for o in self.orders.values() if o.expires}
         assert wanted == self.expiries, f"expiries: {self.expiries}"
-        assert self.keeps.keys() == set(self.handles.values()) == self.screens.keys() - {0}, "handles"
+        assert self.keeps.keys() == set(self.handles.values()) == self.screens.keys(), "handles"
 
 
 def _levels(orders: Iterator[Bid | Ask], most: int) -> list[tuple[int, int]]:

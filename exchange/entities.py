@@ -51,7 +51,7 @@ class Machine:
 
 @dataclass(slots=True)
 class Order:
-    """A standing order. `running`: slots in contracts; `slot`: its number in the book.
+    """A standing order. `running`: slots in contracts; `slot`: its id in the book.
 
     A closed order has size 0 and stays until its last contract ends.
     """

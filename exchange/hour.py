@@ -3,6 +3,7 @@
 from collections import defaultdict, deque
 
 from events import records as r
+from exchange.book import number_of
 from exchange.decision import Decision
 from exchange.entities import Contract
 from exchange.reputation import share
@@ -33,7 +34,7 @@ def match(d: Decision, arriving: int = -1, due: Due | None = None) -> list[list[
             break
         bid_slot, ask_slot, price, slots = found
         assert slots > 0, found
-        bid, ask = state.by_slot[bid_slot], state.by_slot[ask_slot]
+        bid, ask = number_of(bid_slot), number_of(ask_slot)
         waiting = due.get((bid, ask)) if due else None
         renewed = min(slots, len(waiting)) if waiting else 0
         for _ in range(renewed):

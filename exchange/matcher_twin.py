@@ -6,7 +6,8 @@ before it made possible, the second what the request itself did.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
+from operator import index
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, SupportsIndex
 
 from exchange import book_records as r
 from exchange.book import (
@@ -37,12 +38,13 @@ if TYPE_CHECKING:
 FIELDS: Final = [name for name, _ in r.REQUEST_FIELDS]
 OF_ASKS: Final = (r.STANDING, r.ONCE, r.IOC, r.FOK, r.STANDING | r.POST_ONLY, r.ONCE | r.POST_ONLY)
 OF_BIDS: Final = (*OF_ASKS, r.MARKET)
+FITS: Final = {"<i8": (INT64_MIN, INT64_MAX), "<i4": (INT32_MIN, INT32_MAX), "u1": (0, 255)}
 AT_ONCE: Final = (r.IOC, r.FOK, r.MARKET)  # what does not match at once is gone
 Row = tuple[int, ...]
 
 
 class Request(NamedTuple):
-    """A REQUEST record; of a single call, one with the numbers that were given."""
+    """A REQUEST record."""
 
     order: int = -1
     other: int = -1
@@ -201,14 +203,12 @@ class Run:
             got = offer(self.book, buyer, None if terms == r.MARKET else limit, size, screen, money)
             self.check_terms(terms, got.slots if account.present else 0, size)
             if terms == r.MARKET:  # an ioc bid for just what is there
-                if got.slots == 0:
-                    return self.say(r.GONE, request.order, slots=size)
                 size, limit = got.slots, got.worst
         bid = Bid(
             id=request.order, buyer=buyer, account=account, price=limit, size=size, place=0, screen=screen,
             spend=spend, expires=expires, once=terms & ~r.POST_ONLY != r.STANDING,
         )  # fmt: skip
-        return self.place(bid, request)
+        self.place(bid, request)
 
     def ask(self, request: Request) -> None:
         """Place an ask (R8)."""
@@ -419,17 +419,37 @@ def apply(book: Book, requests: r.Buffer, results: Results | None) -> Rows:
     return into
 
 
-def one(book: Book, request: Request) -> list[Row]:
-    """Do a single request; raise where it is refused."""
+def one(book: Book, kind: int, order: int, **given: int) -> list[Row]:
+    """Do a single request, after what waits; raise where it is refused. `given` is in the call's order."""
     run = Run(book)
+    run.match()
+    if kind in (r.AMEND, r.CANCEL):
+        book.find(order)
+    fields = {"order": order, **given}
+    request = Request(kind=kind, **{name: _fitting(kind, name, value) for name, value in fields.items()})
     run.do(request)
-    order, at, *_, what, code = run.rows[-1]
+    _, at, *_, what, code = run.rows[-1]
     if what == r.REFUSED:
-        raise _error(request, order, at, code)
+        raise _error(request, at, code)
     return run.rows
 
 
-def _error(request: Request, order: int, at: int, code: int) -> BookError:
+def _fitting(kind: int, name: str, value: SupportsIndex) -> int:
+    """Return a value that fits into its field."""
+    number = index(value)
+    low, high = FITS[dict(r.REQUEST_FIELDS)[name]]
+    if not low <= number <= high:
+        raise _bad(kind, name, number)
+    return number
+
+
+def _bad(kind: int, name: str, value: int) -> BadBookValue:
+    owner = "account" if kind == r.BID else "machine"
+    return BadBookValue(f"{owner if name == 'owner' else name} is {value}: out of its range")
+
+
+def _error(request: Request, at: int, code: int) -> BookError:
+    order = request.order
     if code == r.UNKNOWN:
         return UnknownOrder(order)
     if code == r.DUPLICATE:
@@ -437,7 +457,7 @@ def _error(request: Request, order: int, at: int, code: int) -> BookError:
     if code == r.FINISHED:
         return FinishedOrder(order)
     if code == r.BAD_VALUE:
-        return BadBookValue(f"{FIELDS[at]} is {request[at]}: out of its range")
+        return _bad(request.kind, FIELDS[at], request[at])
     if code == r.WRONG_SIDE:
         return BadBookValue(f"order {order}: {r.SAYS[code]}")
     return OrderRefused(code, f"order {order} is refused: {r.SAYS[code]}")

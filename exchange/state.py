@@ -53,8 +53,8 @@ class State:
         self.last_contract = 0
         self.ready = 0
         self.book = books.make_book(twin)
-        self.by_slot: dict[int, int] = {}
-        self._free_slots: list[int] = []
+        self._indices = 0  # of orders in the book: how many were ever taken at once,
+        self._free_indices: list[int] = []  # and those that are free again
         self._index: dict[str, int] = {}
         self._stale: set[str] = set()  # accounts of whose new reputation the book does not know yet
         self.digest = Digest(self._entry)
@@ -154,17 +154,19 @@ class State:
             order.claimed = claimed
             self.digest.touch(("machine", machine.account, machine.name))
 
-    def _new_slot(self, number: int) -> int:
-        slot = self._free_slots.pop() if self._free_slots else len(self.by_slot)
-        self.by_slot[slot] = number
-        return slot
+    def _book_id(self, number: int) -> int:
+        """An order's id in the book; the book says the number again when it matches (`number_of`)."""
+        if self._free_indices:
+            return books.order_id(number, self._free_indices.pop())
+        self._indices += 1
+        return books.order_id(number, self._indices - 1)
 
     def _forget_if_done(self, order: Order) -> None:
         """An order with nothing to match and nothing running leaves the book."""
         if order.size == 0 and order.running == 0:
             self.book.remove(order.slot)
-            del self.by_slot[order.slot], self.orders[order.number]
-            self._free_slots.append(order.slot)
+            del self.orders[order.number]
+            self._free_indices.append(books.index_of(order.slot))
             self.digest.touch(("order", order.number))
 
     # -- money
@@ -315,7 +317,7 @@ class State:
         screen = Screen.of(event.wire())
         order = Order(
             event.order, event.account, True, event.price, event.size, self.last_place + 1, event.expires_us,
-            self._new_slot(event.order), screen=screen,
+            self._book_id(event.order), screen=screen,
         )  # fmt: skip
         self._arrive(order)
         self.book.add_bid(
@@ -325,7 +327,7 @@ class State:
     def _on_ask_placed(self, event: r.AskPlaced) -> None:
         order = Order(
             event.order, event.account, False, event.price, event.size, self.last_place + 1, event.expires_us,
-            self._new_slot(event.order), event.machine,
+            self._book_id(event.order), event.machine,
         )  # fmt: skip
         self._arrive(order)
         machine = self.machines[event.account, event.machine]
