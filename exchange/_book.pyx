@@ -79,7 +79,8 @@ from exchange._rules cimport (
     quote_ask,
     quote_bid,
 )
-from exchange._screens cimport ASK, BID, BLOCK, Demand, Tags, drop_screen, new_screen, new_tag, release_screen
+from exchange._screens cimport ASK, BID, BLOCK, Demand, Tags, drop_screen, expect_screen, new_screen, new_tag
+from exchange._screens cimport release_screen
 from exchange._screens cimport read_row
 from exchange._search cimport (
     Found,
@@ -648,6 +649,8 @@ cdef int done(Book book, const Request *requests, int64_t count, Results into) e
     for at in range(count):
         if at + 2 * AHEAD < count:
             expect_order(&book.core, requests[at + 2 * AHEAD].order)
+            if requests[at + 2 * AHEAD].kind == DO_BID:
+                expect_screen(&book.core.relation, requests[at + 2 * AHEAD].screen)
         if at + AHEAD < count:
             expect_neighbours(&book.core, requests[at + AHEAD].order)
         if requests[at].kind <= DO_ASK or requests[at].kind == DO_ACCOUNT:
@@ -702,7 +705,8 @@ cdef dict state_of(Book book):
                 "runs": heap_of(&tags.tags[tag].runs),
                 "holders": tags.tags[tag].holders,
                 "strays": tags.tags[tag].strays,
-                "top": tags.tops[tag],
+                "top": tags.tops[tag].price,
+                "top_place": tags.tops[tag].place,
                 "where": tags.where[tag],
                 "used": bool(tags.used[tag // BLOCK] >> (tag % BLOCK) & 1),
                 "row": tuple(row),
@@ -731,7 +735,8 @@ cdef dict state_of(Book book):
         "partners_of": {i: core.partners_of[i] for i in range(core.orders_room) if core.orders[i].there},
         "runs": {i: core.runs.runs[i] for i in range(1, <size_t>core.runs.top)},
         "in_runs": {i: core.runs.where[i] for i in range(1, <size_t>core.runs.top)},
-        "table": [core.runs.table[i] for i in range(core.runs.mask + 1 if core.runs.mask else 0) if core.runs.table[i]],
+        "table": [core.runs.table[i].run for i in range(core.runs.mask + 1 if core.runs.mask else 0)
+                  if core.runs.table[i].run],
         "listed": core.runs.listed,
         "count_runs": core.runs.count,
         "empty": core.runs.empty,

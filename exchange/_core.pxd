@@ -50,10 +50,14 @@ ctypedef struct Run:  # live orders of one tag and price, one behind the other b
     int32_t last
     int32_t next  # links the runs that are not used
 
+ctypedef struct Listed:
+    int32_t run  # 0 in a free spot
+    uint32_t hash
+
 ctypedef struct Runs:
     Run *runs
     int32_t *where  # by run, its place in its tag's heap
-    int32_t *table  # listed runs by hash; open addressing, at most half full
+    Listed *table  # listed runs by hash; open addressing, at most half full
     int32_t top, room, unused, listed
     int32_t count, empty  # how many are used; how many of these are empty
     uint32_t mask

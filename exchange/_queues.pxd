@@ -9,7 +9,7 @@ So what a heap has first may be too good, never too bad; `tidy` makes it true.
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 
-from exchange._core cimport ASK, Core, Order, Run, Runs, account_of, entry_of, open_of, worth
+from exchange._core cimport ASK, Core, Listed, Order, Run, Runs, account_of, entry_of, open_of, worth
 from exchange._heap cimport Entry, Heap, grown, push, replace, take
 from exchange._screens cimport Tags, rank_tag
 
@@ -19,6 +19,7 @@ cdef extern from *:
 
 cdef enum:
     LEAST_EMPTY = 1024
+    MANY_TAGS = 64  # where to look past an empty run costs more than to take it away
 
 
 cdef inline uint32_t hash_run(int side, int32_t tag, int64_t price) noexcept nogil:
@@ -26,48 +27,47 @@ cdef inline uint32_t hash_run(int side, int32_t tag, int64_t price) noexcept nog
     return <uint32_t>((h * <uint64_t>0x9E3779B97F4A7C15) >> 32)
 
 
-cdef inline uint32_t spot(const Runs *all, int side, int32_t tag, int64_t price) noexcept nogil:
+cdef inline uint32_t spot(const Runs *all, int side, int32_t tag, int64_t price, uint32_t h) noexcept nogil:
     """Where in the table this run is, or would be."""
-    cdef uint32_t at = hash_run(side, tag, price) & all.mask
+    cdef uint32_t at = h & all.mask
     cdef const Run *run
-    while all.table[at]:
-        run = &all.runs[all.table[at]]
-        if run.price == price and run.tag == tag and run.side == side:
-            break
+    while all.table[at].run:
+        if all.table[at].hash == h:
+            run = &all.runs[all.table[at].run]
+            if run.price == price and run.tag == tag and run.side == side:
+                break
         at = (at + 1) & all.mask
     return at
 
 
 cdef inline void widen(Runs *all) noexcept nogil:
     """Double the table."""
-    cdef int32_t *old = all.table
-    cdef uint32_t size = all.mask + 1 if old != NULL else 0, at
-    cdef const Run *run
+    cdef Listed *old = all.table
+    cdef uint32_t size = all.mask + 1 if old != NULL else 0, at, to
     all.mask = max(256, 2 * size) - 1
-    all.table = <int32_t *>grown(NULL, all.mask + 1, sizeof(int32_t))
+    all.table = <Listed *>grown(NULL, all.mask + 1, sizeof(Listed))
     for at in range(all.mask + 1):
-        all.table[at] = 0
+        all.table[at].run = 0
     for at in range(size):
-        if old[at]:
-            run = &all.runs[old[at]]
-            all.table[spot(all, run.side, run.tag, run.price)] = old[at]
+        if old[at].run:
+            to = old[at].hash & all.mask
+            while all.table[to].run:
+                to = (to + 1) & all.mask
+            all.table[to] = old[at]
     free(old)
 
 
 cdef inline void unlist(Runs *all, const Run *run) noexcept nogil:
     """Take a run out of the table; who would not be found behind the gap moves into it."""
-    cdef uint32_t gap = spot(all, run.side, run.tag, run.price), at, home
-    cdef const Run *other
+    cdef uint32_t gap = spot(all, run.side, run.tag, run.price, hash_run(run.side, run.tag, run.price)), at
     all.listed -= 1
     at = (gap + 1) & all.mask
-    while all.table[at]:
-        other = &all.runs[all.table[at]]
-        home = hash_run(other.side, other.tag, other.price) & all.mask
-        if ((at - home) & all.mask) >= ((at - gap) & all.mask):
+    while all.table[at].run:
+        if ((at - all.table[at].hash) & all.mask) >= ((at - gap) & all.mask):
             all.table[gap] = all.table[at]
             gap = at
         at = (at + 1) & all.mask
-    all.table[gap] = 0
+    all.table[gap].run = 0
 
 
 cdef inline void set_first(Core *core, int32_t id, int32_t slot) noexcept nogil:
@@ -114,7 +114,7 @@ cdef inline void begin_run(Core *core, int32_t slot, bint listed, uint32_t at) n
     all.count += 1
     order.run, core.links[slot].before, core.links[slot].after = id, 0, 0
     if listed:
-        all.table[at] = id
+        all.table[at].run, all.table[at].hash = id, hash_run(order.side, order.tag, run.price)
         all.listed += 1
     else:
         tags.tags[order.tag].strays += 1
@@ -130,13 +130,13 @@ cdef inline void enter_run(Core *core, int32_t slot) noexcept nogil:
     cdef Runs *all = &core.runs
     cdef Order *order = &core.orders[slot]
     cdef Tags *tags = &core.relation.sides[order.side]
-    cdef uint32_t at
+    cdef uint32_t at, h = hash_run(order.side, order.tag, worth(order))
     cdef int32_t id
     cdef Run *run
     if 2 * <uint32_t>all.listed >= all.mask:
         widen(all)
-    at = spot(all, order.side, order.tag, worth(order))
-    id = all.table[at]
+    at = spot(all, order.side, order.tag, worth(order), h)
+    id = all.table[at].run
     if not id:
         begin_run(core, slot, True, at)
         return
@@ -232,7 +232,9 @@ cdef inline void leave_run(Core *core, int32_t slot, int32_t shown) noexcept nog
     elif run.listed:
         run.first = 0
         all.empty += 1
-        if 2 * all.empty > all.count + LEAST_EMPTY:
+        if core.relation.sides[order.side].best.size > MANY_TAGS:
+            tidy_tag(core, order.side, order.tag)
+        elif 2 * all.empty > all.count + LEAST_EMPTY:
             sweep(core)
     else:
         end_run(core, id)

@@ -22,6 +22,7 @@ cdef extern from "_columns.h" nogil:
     int columns_one(
         const int32_t *columns, int64_t room, int64_t machine, const int32_t *row, const uint8_t *named, int count)
     int bits_in(uint64_t bits)
+    void __builtin_prefetch(const void *where)
     int __builtin_ctzll(uint64_t bits)
 
 cdef enum:
@@ -41,9 +42,15 @@ ctypedef struct Tag:
     int32_t strays  # runs that are not listed: the only ones whose price another run may have
     int32_t next  # links the kinds of one hash; and the tags that are not used
 
+ctypedef struct Top:
+    int64_t price  # NONE where there is no run
+    int64_t place
+    int32_t run
+    int32_t account
+
 ctypedef struct Tags:  # of one side; 0 is no kind, and the screen that asks nothing
     Tag *tags
-    int64_t *tops  # by tag: what its best run is worth
+    Top *tops  # by tag: its best run, by its first order
     int32_t *where  # by tag, for `best`
     int32_t *columns  # COLUMNS of `room` entries by tag, one behind the other, on lines of the cache
     uint64_t *used  # by block: which of its tags are used
@@ -93,7 +100,7 @@ cdef inline int32_t new_tag(Tags *side) noexcept nogil:
         if side.top == side.room:
             room = max(BLOCK, 2 * side.room)
             side.tags = <Tag *>grown(side.tags, room, sizeof(Tag))
-            side.tops = <int64_t *>grown(side.tops, room, sizeof(int64_t))
+            side.tops = <Top *>grown(side.tops, room, sizeof(Top))
             side.where = <int32_t *>grown(side.where, room, sizeof(int32_t))
             columns = <int32_t *>aligned(COLUMNS * <size_t>room, sizeof(int32_t))
             for column in range(COLUMNS):
@@ -111,7 +118,7 @@ cdef inline int32_t new_tag(Tags *side) noexcept nogil:
         tag = side.top
         side.top += 1
     memset(&side.tags[tag], 0, sizeof(Tag))
-    side.tops[tag], side.where[tag] = NONE, 0
+    side.tops[tag].price, side.where[tag] = NONE, 0
     side.used[tag // BLOCK] |= <uint64_t>1 << (tag % BLOCK)
     return tag
 
@@ -142,12 +149,14 @@ cdef inline void rank_tag(Tags *side, int32_t tag) noexcept nogil:
     """Another order is the tag's best, or none is. O(log tags)."""
     cdef Entry entry
     if not side.tags[tag].runs.size:
-        side.tops[tag] = NONE
+        side.tops[tag].price = NONE
         if side.where[tag]:
             take(&side.best, side.where[tag] - 1, side.where)
         return
     entry = side.tags[tag].runs.entries[0]
-    entry.id, side.tops[tag] = tag, entry.price
+    side.tops[tag].price, side.tops[tag].place = entry.price, entry.place
+    side.tops[tag].run, side.tops[tag].account = entry.id, entry.account
+    entry.id = tag
     if side.where[tag] and side.best.size == 1:
         side.best.entries[0] = entry
     elif side.where[tag]:
@@ -187,6 +196,13 @@ cdef inline bint kind_passes(const Relation *all, int32_t screen, int32_t kind) 
     if demand.passing != NULL:
         return (demand.passing[kind // BLOCK] >> (kind % BLOCK)) & 1
     return columns_one(all.sides[ASK].columns, all.sides[ASK].room, kind, demand.row, demand.order, demand.count)
+
+
+cdef inline void expect_screen(const Relation *all, int32_t screen) noexcept nogil:
+    """Have fetched what is looked at first of a screen."""
+    if 0 < screen < all.sides[BID].top:
+        __builtin_prefetch(&all.demands[screen].passing)
+        __builtin_prefetch(&all.demands[screen].accounts)
 
 
 cdef inline uint64_t *accepting(Relation *all, const int32_t *row) noexcept nogil:

@@ -18,7 +18,9 @@ from exchange._screens cimport (
     BLOCK,
     NONE,
     Tags,
+    Top,
     __builtin_ctzll,
+    __builtin_prefetch,
     accepting,
     allows,
     blocks_of,
@@ -80,11 +82,11 @@ cdef inline int32_t patience_for(const Core *core, const Seeker *who) noexcept n
     cdef const Tags *kinds = &core.relation.sides[ASK]
     cdef int64_t passes, sifting
     if who.side == ASK:
-        return 2 + blocks_of(&core.relation.sides[BID]) // 8
+        return 8 if blocks_of(&core.relation.sides[BID]) == 1 else 1
     if core.relation.demands[who.tag].passing == NULL:
         return 8 + blocks_of(kinds) // 4
     passes = core.relation.demands[who.tag].passes
-    sifting = 2 + blocks_of(kinds) // 64 + passes // 8
+    sifting = 2 + blocks_of(kinds) // 128 + passes // 20
     return <int32_t>min(2 * sifting, 1 << 30) if kinds.top < sifting * passes else 1
 
 
@@ -164,9 +166,9 @@ cdef inline void begin_sifted(Core *core, Seeker *who) noexcept nogil:
         while bits:
             tag = block * BLOCK + __builtin_ctzll(bits)
             bits &= bits - 1
-            if others.tops[tag] <= who.bound and others.tops[tag] != NONE and (
+            if others.tops[tag].price <= who.bound and others.tops[tag].price != NONE and (
                     who.side == BID or allows(&core.relation.demands[tag], who.account)):
-                add_step(core, others.tops[tag], others.tags[tag].runs.entries[0].place, 0, tag)
+                add_step(core, others.tops[tag].price, others.tops[tag].place, 0, tag)
 
 
 cdef inline int32_t next_step(Core *core, Seeker *who) noexcept nogil:
@@ -257,47 +259,67 @@ cdef inline int32_t best_of_tag(const Core *core, const Seeker *who, int32_t tag
     return best
 
 
-cdef inline int32_t sifted_first(Core *core, const Seeker *who) noexcept nogil:
-    """The first order that the seeker could meet, by sifting."""
+cdef inline int32_t best_of_all(Core *core, const Seeker *who, const uint64_t *fit) noexcept nogil:
+    """The first order that the seeker could meet where some best ones may not: one tag after the other."""
     cdef Tags *others = &core.relation.sides[1 - who.side]
-    cdef uint64_t *fit = sift(core, who)
     cdef uint64_t bits
     cdef int32_t block, tag, found, best = 0
     cdef int64_t bound = who.bound
-    cdef const Entry *entry
     for block in range(blocks_of(others)):
         bits = fit[block]
         while bits:
             tag = block * BLOCK + __builtin_ctzll(bits)
             bits &= bits - 1
-            if others.tops[tag] > bound or others.tops[tag] == NONE:
+            if others.tops[tag].price > bound or others.tops[tag].price == NONE or (
+                    who.side == ASK and not allows(&core.relation.demands[tag], who.account)):
                 continue
-            if who.side == ASK and not allows(&core.relation.demands[tag], who.account):
-                continue
-            if not core.runs.runs[others.tags[tag].runs.entries[0].id].first:
-                tidy_tag(core, 1 - who.side, tag)
-                if others.tops[tag] > bound or others.tops[tag] == NONE:
-                    continue
-            entry = &others.tags[tag].runs.entries[0]
-            found = core.runs.runs[entry.id].first
-            if not meets(core, who, entry.account):
-                found = best_of_tag(core, who, tag, bound)
+            found = best_of_tag(core, who, tag, bound)
             if found and not (best and is_before(core, best, found)):
                 best, bound = found, worth(&core.orders[found])
     return best
 
 
+cdef inline int32_t sifted_first(Core *core, const Seeker *who) noexcept nogil:
+    """The first order that the seeker could meet, by sifting: first the best tag, by what lies together."""
+    cdef Tags *others = &core.relation.sides[1 - who.side]
+    cdef const uint64_t *fit = sift(core, who)
+    cdef uint64_t bits
+    cdef int32_t block, tag, best
+    cdef int64_t price, place
+    while True:
+        best, price, place = -1, who.bound, INT64_MAX
+        for block in range(blocks_of(others)):
+            bits = fit[block]
+            while bits:
+                tag = block * BLOCK + __builtin_ctzll(bits)
+                bits &= bits - 1
+                if others.tops[tag].price < price or (
+                        others.tops[tag].price == price and others.tops[tag].place < place):
+                    if who.side == ASK and not allows(&core.relation.demands[tag], who.account):
+                        continue
+                    best, price, place = tag, others.tops[tag].price, others.tops[tag].place
+        if best < 0 or price == NONE:
+            return 0
+        __builtin_prefetch(&others.tags[best])
+        if not core.runs.runs[others.tops[best].run].first:
+            tidy_tag(core, 1 - who.side, best)
+        elif meets(core, who, others.tops[best].account):
+            return core.runs.runs[others.tops[best].run].first
+        else:
+            return best_of_all(core, who, fit)
+
+
 cdef inline int32_t first_of(Core *core, Seeker *who) noexcept nogil:
     """The best live order that the seeker could meet (R5, R6), or 0."""
     cdef const Tags *others = &core.relation.sides[1 - who.side]
-    cdef const Entry *top
+    cdef const Top *top
     cdef int32_t slot
     if not tidy(core, 1 - who.side, who.bound):
         return 0
     if fits(core, who, others.best.entries[0].id):
-        top = &others.tags[others.best.entries[0].id].runs.entries[0]
+        top = &others.tops[others.best.entries[0].id]
         if meets(core, who, top.account):
-            return core.runs.runs[top.id].first
+            return core.runs.runs[top.run].first
     who.patience = patience_for(core, who)
     begin_walk(core, who)
     slot = next_step(core, who)

@@ -165,6 +165,7 @@ def _check_tags(state: State, side: int) -> None:
                     f"key of run {entry['id']}"
                 )
         assert row["top"] == (heap[0]["price"] if heap else INT64_MAX), f"top of tag {tag}, side {side}"
+        assert not heap or row["top_place"] == heap[0]["place"], f"place of the top of tag {tag}, side {side}"
         assert bool(row["where"]) == bool(heap), f"tag {tag} of side {side} in the heap of tags"
     best = state["sides"][side]["best"]
     _check_heap(f"best of side {side}", best, {t: row["where"] for t, row in tags.items()}, runs)
