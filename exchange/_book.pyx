@@ -113,7 +113,8 @@ cdef extern from "Python.h":
 
 cdef int64_t ID_MAX = INDEX_MASK
 cdef enum:
-    AHEAD = 6  # requests whose memory is fetched while others are done
+    AHEAD = 6  # requests whose memory is fetched while others are done,
+    FEW = 4096  # unless there are so few orders that it is at hand
 
 cdef int64_t PLACE_MAX = PRICE_MAX  # so that there is always a next one
 cdef int64_t LEAST_WORDS = 1 << 21  # 16 MiB of what screens remember, or two words for each order
@@ -644,14 +645,14 @@ cdef class Book:
 
 cdef int done(Book book, const Request *requests, int64_t count, Results into) except -1:
     """Do `count` requests; the results are in `into`, emptied before."""
-    cdef int64_t at
+    cdef int64_t at, ahead = count if book.core.count > FEW else 0
     into.out.size = 0
     for at in range(count):
-        if at + 2 * AHEAD < count:
+        if at + 2 * AHEAD < ahead:
             expect_order(&book.core, requests[at + 2 * AHEAD].order)
             if requests[at + 2 * AHEAD].kind == DO_BID:
                 expect_screen(&book.core.relation, requests[at + 2 * AHEAD].screen)
-        if at + AHEAD < count:
+        if at + AHEAD < ahead:
             expect_neighbours(&book.core, requests[at + AHEAD].order)
         if requests[at].kind <= DO_ASK or requests[at].kind == DO_ACCOUNT:
             book.room_for(&requests[at])

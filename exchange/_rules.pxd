@@ -1,6 +1,6 @@
 """Requests done by the market's rules (R3, R5-R11, R14): what `exchange.book_records` says, in C."""
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t
 
 from exchange._core cimport (
     INDEX_MASK,
@@ -12,7 +12,6 @@ from exchange._core cimport (
     may_match,
     open_of,
 )
-from exchange._heap cimport grown
 from exchange._match cimport Pair, find, settle_terms
 from exchange._orders cimport (
     change_screen,
@@ -60,47 +59,36 @@ cdef extern from *:
     int64_t INT32_MAX
     int64_t INT32_MIN
 
-ctypedef struct Request:
-    int64_t order
-    int64_t other
-    int64_t price
-    int64_t spend
-    int64_t expires
-    int32_t size
-    int32_t owner
-    int32_t screen
-    uint8_t kind
-    uint8_t terms
-    uint16_t pad
+cdef extern from "_rules.h" nogil:
+    ctypedef struct Request:
+        int64_t order
+        int64_t other
+        int64_t price
+        int64_t spend
+        int64_t expires
+        int32_t size
+        int32_t owner
+        int32_t screen
+        uint8_t kind
+        uint8_t terms
+        uint16_t pad
 
-ctypedef struct Result:
-    int64_t order
-    int64_t other
-    int64_t price
-    int32_t slots
-    int32_t request
-    uint8_t what
-    uint8_t code
-    uint16_t pad
-    uint32_t pad2
+    ctypedef struct Result:
+        int64_t order
+        int64_t other
+        int64_t price
+        int32_t slots
+        int32_t request
+        uint8_t what
+        uint8_t code
 
-ctypedef struct Rows:
-    Result *rows
-    int64_t size
-    int64_t room
+    ctypedef struct Rows:
+        Result *rows
+        int64_t size
+        int64_t room
 
-
-cdef inline void say(
-    Rows *out, int32_t request, int what, int code, int64_t order, int64_t other, int64_t price, int32_t slots
-) noexcept nogil:
-    cdef Result *row
-    if out.size == out.room:
-        out.room = max(64, 2 * out.room)
-        out.rows = <Result *>grown(out.rows, out.room, sizeof(Result))
-    row = &out.rows[out.size]
-    out.size += 1
-    row.order, row.other, row.price, row.slots, row.request = order, other, price, slots, request
-    row.what, row.code, row.pad, row.pad2 = what, code, 0, 0
+    void say(
+        Rows *out, int32_t request, int what, int code, int64_t order, int64_t other, int64_t price, int32_t slots)
 
 
 # ---- matching
@@ -252,9 +240,9 @@ cdef inline void arrive(
     cdef Seeker who = seeker_of(core, slot)
     cdef Pair pair
     cdef int32_t other
-    while may_match(core, slot):
+    while True:
         other = first_of(core, &who)
-        if not other:
+        if not other or not may_match(core, slot):
             break
         expect_lists(core, other)
         pair.bid = slot if order.side == BID else other
@@ -463,27 +451,27 @@ cdef inline void do_expire(Core *core, int64_t now, int32_t request, Rows *out) 
 
 cdef inline void do_request(Core *core, const Request *r, int32_t request, Rows *out) noexcept nogil:
     """Do one request; there is room for its order's index and its account. O(log n) for each match."""
-    cdef int code = DONE
+    cdef int code = DONE, kind = r.kind
     cdef int32_t field = -1
-    if r.kind != DO_RETURN and (core.touched[BID].size or core.touched[ASK].size or core.partners_top > 1):
+    if (core.touched[BID].size | core.touched[ASK].size | (core.partners_top - 1)) and kind != DO_RETURN:
         match_all(core, 0, request, out)
-    if r.kind == DO_BID:
+    if kind == DO_BID:
         code = do_bid(core, r, request, out, &field)
-    elif r.kind == DO_ASK:
+    elif kind == DO_ASK:
         code = do_ask(core, r, request, out, &field)
-    elif r.kind == DO_CANCEL:
+    elif kind == DO_CANCEL:
         code = do_cancel(core, r.order, request, out)
-    elif r.kind == DO_AMEND:
+    elif kind == DO_AMEND:
         code = do_amend(core, r, request, out, &field)
-    elif r.kind == DO_RETURN:
+    elif kind == DO_RETURN:
         code = do_return(core, r, &field)
-    elif r.kind == DO_EXPIRE:
+    elif kind == DO_EXPIRE:
         do_expire(core, r.price, request, out)
-    elif r.kind == DO_ACCOUNT or r.kind == DO_READY or r.kind == DO_NUMBER:
+    elif kind == DO_ACCOUNT or kind == DO_READY or kind == DO_NUMBER:
         code = do_owner(core, r, &field)
         if core.touched[BID].size or core.touched[ASK].size:
             match_all(core, 0, request, out)
-    elif r.kind != DO_SETTLE:
+    elif kind != DO_SETTLE:
         field, code = F_KIND, BAD_VALUE
     if code:
         say(out, request, REFUSED, code, r.order, field if code == BAD_VALUE else -1, -1, 0)
