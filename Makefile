@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := build/.installed
-SOURCES := pyproject.toml setup.py seccomp/_jail.c exchange/_book.pyx $(wildcard exchange/*.pxd seccomp/*.h)
+SOURCES := pyproject.toml setup.py seccomp/_jail.c exchange/_book.pyx $(wildcard exchange/*.px[di] exchange/*.h seccomp/*.h)
 
 .DEFAULT_GOAL := help
-.PHONY: help check setup demo test lint strict bench goals clean
+.PHONY: help check setup demo test lint strict soak sanitize bench bench-book goals clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -42,8 +42,26 @@ lint: $(STAMP)
 test: lint strict ## ruff, mypy, warnings as errors, and all tests
 	@$(PY) -m pytest tests
 
-bench: $(STAMP) ## all benchmarks; results as JSON under bench/results/
+SANITIZED = LD_PRELOAD=$$($(or $(CC),cc) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
+	PYTHONPATH=build/sanitize:. $(CURDIR)/$(PY) -P
+
+sanitize: $(STAMP) # the book once more, watching itself for errors of memory and undefined behaviour
+	@COREHOUR_SANITIZE=1 $(PY) setup.py -q build --build-lib build/sanitize --build-temp build/sanitize.tmp
+
+soak: $(STAMP) sanitize ## ten million mixed operations on the book and its twin, then a million watched ones
+	@$(PY) -m tests.soak.book --seeds 100 --ops 100000
+	@$(SANITIZED) -m tests.soak.book --seeds 50 --ops 20000 --sanitized
+
+bench: build/.peers ## all benchmarks; results as JSON under bench/results/
 	@$(PY) -m bench.run
+
+build/.peers: $(STAMP) # what the book is measured beside
+	@command -v g++ >/dev/null || { echo "missing: a C++ compiler (Debian: apt install g++)"; exit 1; }
+	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@
+
+bench-book: build/.peers ## the book beside its limit and its peers; writes docs/performance.md
+	@$(PY) -m bench.run book && $(PY) -m bench.report
 
 goals: $(STAMP) ## the figures asked for, beside the last results
 	@$(PY) -m bench.goals

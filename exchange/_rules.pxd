@@ -388,7 +388,7 @@ cdef inline int do_amend(Core *core, const Request *r, int32_t request, Rows *ou
 # ---- the others
 
 cdef inline int do_return(Core *core, const Request *r, int32_t *field) noexcept nogil:
-    """Slots whose hour has ended go back to their own place (R10); of an order that is finished, to nobody."""
+    """Slots whose hour has ended go back to their own place (R10); of who is finished, or sold once, to nobody."""
     cdef int32_t ends[2]
     cdef int64_t ids[2]
     cdef int side
@@ -400,6 +400,8 @@ cdef inline int do_return(Core *core, const Request *r, int32_t *field) noexcept
     for side in range(2):
         if ends[side] and core.orders[ends[side]].side != side:
             return WRONG_SIDE
+        if core.orders[ends[side]].traits & ONCE_TRAIT:
+            ends[side] = 0
     field[0] = F_SIZE
     if r.size < 1:
         return BAD_VALUE

@@ -20,7 +20,7 @@ the next request that is no RETURN is done, last partners first (R14). SETTLE is
 
 An order that arrives (BID, ASK, and AMEND by R9) has the next place in time. Terms say what becomes of slots:
 
-- STANDING: they come back by RETURN;
+- STANDING: they come back by RETURN (of an order that is finished, or ONCE, to nobody);
 - ONCE: they are sold and gone, and with the last of them the order;
 - IOC: ONCE, and what does not match at once is gone;
 - FOK: IOC, all or nothing;

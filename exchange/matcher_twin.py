@@ -305,18 +305,22 @@ class Run:
     # ---- requests that say nothing where all is well
 
     def give_back(self, request: Request) -> None:
-        """Let slots return to their orders (R10), who are last partners now (R14)."""
+        """Let slots return to their orders (R10), who are last partners now (R14).
+
+        Slots of an order that is finished, or that sells or buys them once, return to nobody.
+        """
         bid, ask = self.party(request.order), self.party(request.other)
         if isinstance(bid, Ask) or isinstance(ask, Bid):
             raise _Refused(r.WRONG_SIDE)
         size = self.within(request, "size", 1, INT32_MAX)
-        here = [order for order in (bid, ask) if order is not None]
+        here = [order for order in (bid, ask) if order is not None and not order.once]
         if any(order.running < size for order in here):
             raise _Refused(r.BAD_VALUE, "size")
         for order in here:
             order.running -= size
             self.book.refresh(order)
-        if bid is not None and ask is not None:
+        if bid in here and ask in here:
+            assert bid is not None and ask is not None
             self.book.count_partners(bid, ask, size)
 
     def party(self, order: int) -> Bid | Ask | None:
