@@ -1,126 +1,137 @@
-"""The book's speed, compiled and twin: plain flow, and matches through screens.
+"""The book: plain flow beside a C ladder and the peers, five shapes of flow, screens, the hard case, memory.
 
-`extra_info` holds `operations` in a round and `ns_per_operation`; an operation is one order's message with
-the matching that follows it, called one by one from Python.
+What is measured stands in bench/book_*.py; here it is run. Every figure that has a goal stands in goals.toml.
 """
 
 from __future__ import annotations
 
-from random import Random
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from exchange.book import INT32_MIN, NUMBERS, Book, Screen, make_book
+from bench import book_calls, book_hard, book_memory, book_screened
+from bench.book_flow import Flow, make_flow, shapes
+from bench.book_peers import (
+    answering_ladder,
+    best,
+    book,
+    check_book,
+    ladder,
+    time_light_matching_engine,
+    time_limit_order_book,
+)
 
-MIDDLE = 10_000_000
-PLAIN = Screen()
-KINDS = 100
-Call = tuple[str, tuple[Any, ...]]
-
-
-class Flow:
-    """60% adds around the middle, 30% cancels of live orders, 10% that cross; recorded to be played again."""
-
-    def __init__(self, resting: int, operations: int) -> None:
-        self.random, self.book = Random(7), make_book()
-        self.live: list[int] = []
-        self.ids, self.place, self.free_ids = 0, 0, list[int]()
-        self.calls: list[Call] = []
-        self.call("set_account", 0, True, 2**62)
-        self.call("set_machine", 0, 1, [0] * NUMBERS, 0, True)
-        while len(self.live) < resting:
-            self.add(crossing=False)
-        self.filled, self.calls = self.calls, []
-        for _ in range(operations):
-            dice = self.random.random()
-            if dice < 0.3:
-                at = self.random.randrange(len(self.live))
-                self.live[at], self.live[-1] = self.live[-1], self.live[at]
-                self.remove(self.live.pop())
-            else:
-                self.add(crossing=dice > 0.9)
-
-    def call(self, name: str, *args: Any) -> Any:
-        self.calls.append((name, args))
-        return getattr(self.book, name)(*args)
-
-    def remove(self, order: int) -> None:
-        self.call("remove", order)
-        self.free_ids.append(order)
-
-    def add(self, crossing: bool) -> None:
-        if self.free_ids:
-            order = self.free_ids.pop()
-        else:
-            order, self.ids = self.ids, self.ids + 1
-        self.place += 1
-        away = -2 if crossing else 1 + int(self.random.expovariate(0.02))
-        if self.random.random() < 0.5:
-            self.call("add_bid", order, 0, MIDDLE - away, 1, self.place, PLAIN)
-        else:
-            self.call("add_ask", order, 0, MIDDLE + away, 1, self.place)
-        self.live.append(order)
-        while (found := self.call("next_match", order)) is not None:
-            for matched in found[:2]:
-                self.live.remove(matched)
-                self.remove(matched)
-        self.call("settled")
+pytestmark = pytest.mark.timeout(1800)
+Figures = dict[str, tuple[float, str]]
+ROOT = Path(__file__).parent.parent
+OPERATIONS = 500_000
+SHAPED = 200_000
+ROUNDS = 9  # the best of them counts
+TWIN, LIGHT = 20_000, 10_000  # operations that the slow ones are given
+BATCHES = 300  # of 64 requests
 
 
-def play(book: Book, calls: list[Call]) -> None:
-    for name, args in calls:
-        getattr(book, name)(*args)
+def measure(benchmark: Any, figures: Callable[[], Figures]) -> None:
+    benchmark.extra_info["figures"] = benchmark.pedantic(figures, rounds=1)
 
 
-def report(benchmark: Any, operations: int, figure: str) -> None:
-    benchmark.extra_info["operations"] = operations
-    if benchmark.enabled:
-        ns = round(benchmark.stats["min"] / operations * 1e9)
-        benchmark.extra_info["ns_per_operation"] = ns
-        benchmark.extra_info["figures"] = {figure: [ns, "ns"]}
+@pytest.fixture(scope="module", params=[1_000, 200_000], ids=["1000", "200000"])
+def flow(request: pytest.FixtureRequest) -> Flow:
+    made = make_flow(request.param, OPERATIONS)
+    assert all(0.9 * made.resting <= left <= 1.1 * made.resting for left in made.left_after.tolist())
+    return made
 
 
-@pytest.mark.parametrize("twin", [False, True], ids=["compiled", "twin"])
-@pytest.mark.parametrize("resting", [1_000, 50_000])
-def test_plain_flow(benchmark: Any, resting: int, twin: bool) -> None:
-    operations = 20_000
-    flow = Flow(resting, operations)
+def test_plain_flow(benchmark: Any, flow: Flow) -> None:
+    check_book(flow)
+    check_book(flow, twin=True, most=TWIN // 4)
 
-    def filled() -> tuple[tuple[Book, list[Call]], dict[str, Any]]:
-        book = make_book(twin)
-        play(book, flow.filled)
-        return (book, flow.calls), {}
+    def figures() -> Figures:
+        players = {
+            "C ladder": ladder(flow),
+            "C ladder with the book's records": answering_ladder(flow),
+            "book": book(flow),
+        }
+        ns = {name: taken / OPERATIONS * 1e9 for name, taken in best(players, ROUNDS).items()}
+        ns["limit-order-book"] = (
+            min(time_limit_order_book(flow, OPERATIONS) for _ in range(3)) / OPERATIONS * 1e9
+        )
+        ns["plain-Python twin"] = min(book(flow, twin=True, most=TWIN)() for _ in range(3)) / TWIN * 1e9
+        ns["lightmatchingengine"] = time_light_matching_engine(flow, LIGHT) / LIGHT * 1e9
+        found: Figures = {f"{name}, {flow.name}": (value, "ns") for name, value in ns.items()}
+        for limit in list(players)[:2]:
+            found[f"book over the {limit}, {flow.name}"] = (ns["book"] / ns[limit], "times")
+        return found
 
-    benchmark.pedantic(play, setup=filled, rounds=3)
-    report(benchmark, operations, f"plain flow, {resting:,} resting, {'twin' if twin else 'compiled'}")
+    measure(benchmark, figures)
 
 
-def kind(number: int) -> list[int]:
-    """The attributes of a kind of machine: no other kind has as much of both of the first two."""
-    return [number, KINDS - number] + [1] * (NUMBERS - 2)
+def test_single_calls(benchmark: Any, flow: Flow) -> None:
+    measure(benchmark, lambda: book_calls.figures_of(flow))
 
 
-@pytest.mark.parametrize("twin", [False, True], ids=["compiled", "twin"])
-def test_screened_match(benchmark: Any, twin: bool) -> None:
-    """10,000 asks of 100 kinds of machine: a bid arrives that one kind passes, matches, and goes."""
-    book, random = make_book(twin), Random(7)
-    book.set_account(0, True, 2**62)
-    for number in range(10_000):
-        book.set_machine(number, 1, kind(number % KINDS), 1, True)
-        book.add_ask(number, number, MIDDLE + random.randrange(1000), 1, number)
-    screens = [Screen((*kind(k)[:2], *[INT32_MIN] * (NUMBERS - 2)), 1) for k in range(KINDS)]
+def test_five_shapes(benchmark: Any) -> None:
+    flows = shapes(20_000, SHAPED)
+    for flow in flows.values():
+        check_book(flow)
 
-    def matches() -> None:
-        for turn, screen in enumerate(screens):
-            book.add_bid(20_000, 0, MIDDLE + 1000, 1, turn, screen)
-            found = book.next_match(20_000)
-            assert found is not None and found[1] % KINDS == turn
-            book.set_open(found[1], 0)
-            book.remove(20_000)
-            assert book.next_match() is None
-            book.settled()
-            book.set_open(found[1], 1)
+    def figures() -> Figures:
+        rounds = {name: book(flow) for name, flow in flows.items()}
+        ns = {name: taken / SHAPED * 1e9 for name, taken in best(rounds, ROUNDS).items()}
+        found: Figures = {f"shape of flow: {name}": (time, "ns") for name, time in ns.items()}
+        return found | {"shapes of flow, worst over best": (max(ns.values()) / min(ns.values()), "times")}
 
-    benchmark.pedantic(matches, rounds=3 if twin else 50)
-    report(benchmark, KINDS, f"screened match, 10,000 asks of 100 kinds, {'twin' if twin else 'compiled'}")
+    measure(benchmark, figures)
+
+
+def test_screened_flow(benchmark: Any) -> None:
+    def figures() -> Figures:
+        small, _ = book_screened.matching(book_screened.make_market(10_000, 1_000), BATCHES)
+        market = book_screened.make_market(1_000_000, 100_000)
+        found = book_screened.figures_of(market, BATCHES) | book_screened.queries(market, BATCHES)
+        found["screened match, 1% pass, 10,000 asks"] = (small.median, "µs")
+        big = found["screened match, 1% pass"][0]
+        found["screened match, a million asks over 10,000"] = (big / small.median, "times")
+        return found
+
+    measure(benchmark, figures)
+
+
+def test_screened_flow_better_costs_more(benchmark: Any) -> None:
+    """The same where the price of an ask grows with what its machine can do."""
+    market = book_screened.make_market(1_000_000, 100_000, correlated=True)
+    measure(benchmark, lambda: book_screened.figures_of(market, BATCHES, of=", better costs more"))
+
+
+def test_distinct_machines(benchmark: Any) -> None:
+    market, screens = book_hard.make_market()
+    measure(benchmark, lambda: book_hard.figures_of(market, screens, BATCHES))
+
+
+def test_memory(benchmark: Any) -> None:
+    names = {
+        "plain": "memory of an order, a million plain ones",
+        "screened": "memory of an order, a million asks of 10,000 kinds",
+        "hard": "memory of an order, 100,000 distinct machines",
+    }
+    measure(benchmark, lambda: {name: (book_memory.measure(what), "bytes") for what, name in names.items()})
+
+
+def test_nothing_grows(benchmark: Any) -> None:
+    def figures() -> Figures:
+        found: Figures = {}
+        for name, options in (
+            ("growth over 20 million orders", ["20_000_000", "--json"]),
+            ("growth over a million new kinds, 100,000 new screens", ["--churn"]),
+        ):
+            command = [sys.executable, "-m", "bench.book_billion", *options]
+            done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE)
+            found[name] = (json.loads(done.stdout), "MB")
+        return found
+
+    measure(benchmark, figures)
