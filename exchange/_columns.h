@@ -145,6 +145,45 @@ static inline uint64_t columns_screens(const int32_t *columns, int64_t room, int
                      : sse_screens(columns, room, at, row, named, among);
 }
 
+/* The least of `values` at `count` places, at most `bound`; `at` is one of them, -1 if there is none; `ties`:
+ * whether another is as little. Without branches that nobody can foretell. */
+static inline int64_t columns_least_of(const int32_t *places, int64_t count, const int64_t *values, int64_t bound,
+                                       int32_t *at, int *ties)
+{
+    int64_t least = bound < INT64_MAX ? bound + 1 : bound;
+    int32_t best = -1;
+    int equal = 0;
+    for (int64_t i = 0; i < count; i++) {
+        int64_t value = values[places[i]];
+        equal = value < least ? 0 : equal | (value == least);
+        best = value < least ? places[i] : best;
+        least = value < least ? value : least;
+    }
+    *at = best;
+    *ties = equal;
+    return least;
+}
+
+/* The same at the places of `bits`. */
+static inline int64_t columns_least(const uint64_t *bits, int64_t words, const int64_t *values, int64_t bound,
+                                    int32_t *at, int *ties)
+{
+    int64_t least = bound < INT64_MAX ? bound + 1 : bound;
+    int32_t best = -1;
+    int equal = 0;
+    for (int64_t word = 0; word < words; word++)
+        for (uint64_t left = bits[word]; left; left &= left - 1) {
+            int32_t place = (int32_t)(word * BLOCK) + __builtin_ctzll(left);
+            int64_t value = values[place];
+            equal = value < least ? 0 : equal | (value == least);
+            best = value < least ? place : best;
+            least = value < least ? value : least;
+        }
+    *at = best;
+    *ties = equal;
+    return least;
+}
+
 /* Whether one machine passes one screen: the columns that the screen names. */
 static inline int columns_one(const int32_t *columns, int64_t room, int64_t machine, const int32_t *row,
                               const uint8_t *named, int count)

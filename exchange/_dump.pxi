@@ -23,7 +23,7 @@ cdef dict state_of(Book book):
                 "runs": heap_of(&tags.tags[tag].runs),
                 "holders": tags.tags[tag].holders,
                 "strays": tags.tags[tag].strays,
-                "top": tags.tops[tag].price,
+                "top": tags.prices[tag],
                 "top_place": tags.tops[tag].place,
                 "where": tags.where[tag],
                 "used": bool(tags.used[tag // BLOCK] >> (tag % BLOCK) & 1),
@@ -43,6 +43,7 @@ cdef dict state_of(Book book):
                 [demand.accounts[i] for i in range(<size_t>demand.only)],
                 [demand.accounts[<size_t>demand.only + i] for i in range(<size_t>demand.blocked)]),
             "passes": demand.passes,
+            "few": None if demand.few == NULL else sorted([demand.few[i] for i in range(<size_t>demand.passes)]),
             "passing": None if demand.passing == NULL else [
                 i for i in range(<size_t>core.relation.sides[ASK].room)
                 if demand.passing[i // BLOCK] >> (i % BLOCK) & 1],

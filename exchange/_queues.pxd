@@ -206,7 +206,7 @@ cdef inline bint tidy(Core *core, int side, int64_t bound) noexcept nogil:
     cdef const Entry *best = tags.best.entries
     cdef int32_t id
     while tags.best.size and best.price <= bound:
-        id = tags.tags[best.id].runs.entries[0].id
+        id = tags.tops[best.id].run
         if core.runs.runs[id].first:
             return True
         end_run(core, id)

@@ -21,6 +21,10 @@ cdef extern from "_columns.h" nogil:
         const int32_t *columns, int64_t room, int64_t at, const int32_t *row, uint32_t named, uint64_t among)
     int columns_one(
         const int32_t *columns, int64_t room, int64_t machine, const int32_t *row, const uint8_t *named, int count)
+    int64_t columns_least(
+        const uint64_t *bits, int64_t words, const int64_t *values, int64_t bound, int32_t *at, int *ties)
+    int64_t columns_least_of(
+        const int32_t *places, int64_t count, const int64_t *values, int64_t bound, int32_t *at, int *ties)
     int bits_in(uint64_t bits)
     void __builtin_prefetch(const void *where)
     int __builtin_ctzll(uint64_t bits)
@@ -31,6 +35,7 @@ cdef enum:
     COLUMNS = 32  # 16 numbers, then 16 words of 32 flags
     NUMBERS = 16
     BLOCK = 64
+    FEW = 32  # a screen that no more than this part of all kinds pass has a list of them
 
 cdef extern from "stdint.h" nogil:
     int64_t NONE "INT64_MAX"  # no order is worth as little
@@ -43,14 +48,14 @@ ctypedef struct Tag:
     int32_t next  # links the kinds of one hash; and the tags that are not used
 
 ctypedef struct Top:
-    int64_t price  # NONE where there is no run
     int64_t place
     int32_t run
     int32_t account
 
 ctypedef struct Tags:  # of one side; 0 is no kind, and the screen that asks nothing
     Tag *tags
-    Top *tops  # by tag: its best run, by its first order
+    int64_t *prices  # by tag: of its best run; NONE where there is none
+    Top *tops  # by tag: what else is asked of that run's first order
     int32_t *where  # by tag, for `best`
     int32_t *columns  # COLUMNS of `room` entries by tag, one behind the other, on lines of the cache
     uint64_t *used  # by block: which of its tags are used
@@ -69,7 +74,10 @@ ctypedef struct Demand:  # a screen's
     int32_t *accounts
     uint64_t *passing  # by kind; NULL where it has not been held against them
     int64_t passes  # how many bits that has
+    int32_t *few  # these kinds, in any order, where they are few among all; else NULL
+    int32_t few_room
     uint8_t idle  # it waits to be forgotten
+    uint8_t sought  # somebody looked for machines that pass it
 
 ctypedef struct Relation:
     Tags sides[2]
@@ -100,6 +108,7 @@ cdef inline int32_t new_tag(Tags *side) noexcept nogil:
         if side.top == side.room:
             room = max(BLOCK, 2 * side.room)
             side.tags = <Tag *>grown(side.tags, room, sizeof(Tag))
+            side.prices = <int64_t *>grown(side.prices, room, sizeof(int64_t))
             side.tops = <Top *>grown(side.tops, room, sizeof(Top))
             side.where = <int32_t *>grown(side.where, room, sizeof(int32_t))
             columns = <int32_t *>aligned(COLUMNS * <size_t>room, sizeof(int32_t))
@@ -118,7 +127,7 @@ cdef inline int32_t new_tag(Tags *side) noexcept nogil:
         tag = side.top
         side.top += 1
     memset(&side.tags[tag], 0, sizeof(Tag))
-    side.tops[tag].price, side.where[tag] = NONE, 0
+    side.prices[tag], side.where[tag] = NONE, 0
     side.used[tag // BLOCK] |= <uint64_t>1 << (tag % BLOCK)
     return tag
 
@@ -137,6 +146,7 @@ cdef inline void free_tags(Tags *side) noexcept nogil:
     for at in range(side.top):
         free(side.tags[at].runs.entries)
     free(side.tags)
+    free(side.prices)
     free(side.tops)
     free(side.where)
     free(side.columns)
@@ -149,12 +159,12 @@ cdef inline void rank_tag(Tags *side, int32_t tag) noexcept nogil:
     """Another order is the tag's best, or none is. O(log tags)."""
     cdef Entry entry
     if not side.tags[tag].runs.size:
-        side.tops[tag].price = NONE
+        side.prices[tag] = NONE
         if side.where[tag]:
             take(&side.best, side.where[tag] - 1, side.where)
         return
     entry = side.tags[tag].runs.entries[0]
-    side.tops[tag].price, side.tops[tag].place = entry.price, entry.place
+    side.prices[tag], side.tops[tag].place = entry.price, entry.place
     side.tops[tag].run, side.tops[tag].account = entry.id, entry.account
     entry.id = tag
     if side.where[tag] and side.best.size == 1:
@@ -218,7 +228,8 @@ cdef inline uint64_t *accepting(Relation *all, const int32_t *row) noexcept nogi
 cdef inline void forget_passing(Relation *all, int32_t screen) noexcept nogil:
     if all.demands[screen].passing != NULL:
         free(all.demands[screen].passing)
-        all.demands[screen].passing = NULL
+        free(all.demands[screen].few)
+        all.demands[screen].passing, all.demands[screen].few = NULL, NULL
         all.words -= all.sides[ASK].room // BLOCK
 
 
@@ -240,6 +251,38 @@ cdef inline void order_columns(const Tags *kinds, Demand *demand) noexcept nogil
             demand.order[j] = demand.order[j - 1]
             j -= 1
         demand.order[j] = column
+
+
+cdef inline void list_few(const Tags *kinds, Demand *demand) noexcept nogil:
+    """Write down which kinds pass a screen that few pass."""
+    cdef int32_t block, count = 0
+    cdef uint64_t bits
+    demand.few_room = <int32_t>max(8, demand.passes + demand.passes // 2)
+    demand.few = <int32_t *>grown(NULL, demand.few_room, sizeof(int32_t))
+    for block in range(blocks_of(kinds)):
+        bits = demand.passing[block]
+        while bits:
+            demand.few[count] = block * BLOCK + __builtin_ctzll(bits)
+            bits &= bits - 1
+            count += 1
+
+
+cdef inline void change_few(Demand *demand, int32_t kind, bint comes, int32_t kinds) noexcept nogil:
+    """A kind that passes comes, or goes; `passes` is not yet changed. O(1), or O(passes)."""
+    cdef int32_t at = 0
+    if not comes:
+        while demand.few[at] != kind:
+            at += 1
+        demand.few[at] = demand.few[demand.passes - 1]
+    elif demand.passes < demand.few_room:
+        demand.few[demand.passes] = kind
+    elif FEW * demand.passes > 2 * kinds:
+        free(demand.few)
+        demand.few = NULL
+    else:
+        demand.few_room *= 2
+        demand.few = <int32_t *>grown(demand.few, demand.few_room, sizeof(int32_t))
+        demand.few[demand.passes] = kind
 
 
 cdef inline uint64_t *passing(Relation *all, int32_t screen) noexcept nogil:
@@ -265,6 +308,8 @@ cdef inline uint64_t *passing(Relation *all, int32_t screen) noexcept nogil:
             demand.passes += bits_in(demand.passing[block])
     for block in range(blocks_of(kinds), words):
         demand.passing[block] = 0
+    if FEW * demand.passes <= kinds.top:
+        list_few(kinds, demand)
     return demand.passing
 
 
@@ -284,6 +329,8 @@ cdef inline void mark_kind(Relation *all, int32_t kind, const int32_t *row, bint
             bits &= bits - 1
             if demand.passing != NULL:
                 demand.passing[word] = demand.passing[word] | bit if comes else demand.passing[word] & ~bit
+                if demand.few != NULL:
+                    change_few(demand, kind, comes, all.sides[ASK].top)
                 demand.passes += 1 if comes else -1
 
 
@@ -419,6 +466,7 @@ cdef inline void free_relation(Relation *all) noexcept nogil:
     for at in range(all.sides[BID].top):
         free(all.demands[at].accounts)
         free(all.demands[at].passing)
+        free(all.demands[at].few)
     free_tags(&all.sides[BID])
     free_tags(&all.sides[ASK])
     free(all.demands)

@@ -24,6 +24,8 @@ from exchange._screens cimport (
     accepting,
     allows,
     blocks_of,
+    columns_least,
+    columns_least_of,
     kind_passes,
     passing,
     read_row,
@@ -77,17 +79,22 @@ cdef inline uint64_t *sift(Core *core, const Seeker *who) noexcept nogil:
     return accepting(&core.relation, row)
 
 
-cdef inline int32_t patience_for(const Core *core, const Seeker *who) noexcept nogil:
-    """How many steps of a walk cost as much as sifting."""
+cdef inline int32_t patience_for(Core *core, const Seeker *who) noexcept nogil:
+    """How many steps of a walk cost as much as sifting; 0 where it is better to sift at once."""
     cdef const Tags *kinds = &core.relation.sides[ASK]
     cdef int64_t passes, sifting
     if who.side == ASK:
-        return 8 if blocks_of(&core.relation.sides[BID]) == 1 else 1
+        return 8 if blocks_of(&core.relation.sides[BID]) == 1 else 0
     if core.relation.demands[who.tag].passing == NULL:
-        return 8 + blocks_of(kinds) // 4
+        if core.relation.demands[who.tag].sought:
+            return 0
+        core.relation.demands[who.tag].sought = True
+        return 8 + blocks_of(kinds) // 8
     passes = core.relation.demands[who.tag].passes
-    sifting = 2 + blocks_of(kinds) // 128 + passes // 20
-    return <int32_t>min(2 * sifting, 1 << 30) if kinds.top < sifting * passes else 1
+    if core.relation.demands[who.tag].few != NULL:
+        return 0
+    sifting = 2 + blocks_of(kinds) // 64 + passes // 8
+    return <int32_t>min(2 * sifting, 1 << 30) if kinds.top < sifting * passes else 0
 
 
 cdef inline bint is_before(const Core *core, int32_t a, int32_t b) noexcept nogil:
@@ -166,9 +173,9 @@ cdef inline void begin_sifted(Core *core, Seeker *who) noexcept nogil:
         while bits:
             tag = block * BLOCK + __builtin_ctzll(bits)
             bits &= bits - 1
-            if others.tops[tag].price <= who.bound and others.tops[tag].price != NONE and (
+            if others.prices[tag] <= who.bound and others.prices[tag] != NONE and (
                     who.side == BID or allows(&core.relation.demands[tag], who.account)):
-                add_step(core, others.tops[tag].price, others.tops[tag].place, 0, tag)
+                add_step(core, others.prices[tag], others.tops[tag].place, 0, tag)
 
 
 cdef inline int32_t next_step(Core *core, Seeker *who) noexcept nogil:
@@ -270,7 +277,7 @@ cdef inline int32_t best_of_all(Core *core, const Seeker *who, const uint64_t *f
         while bits:
             tag = block * BLOCK + __builtin_ctzll(bits)
             bits &= bits - 1
-            if others.tops[tag].price > bound or others.tops[tag].price == NONE or (
+            if others.prices[tag] > bound or others.prices[tag] == NONE or (
                     who.side == ASK and not allows(&core.relation.demands[tag], who.account)):
                 continue
             found = best_of_tag(core, who, tag, bound)
@@ -279,31 +286,42 @@ cdef inline int32_t best_of_all(Core *core, const Seeker *who, const uint64_t *f
     return best
 
 
+cdef inline int32_t earliest(const Tags *tags, const uint64_t *fit, int64_t price, int32_t best) noexcept nogil:
+    """Of the tags that fit and have this price the one whose first order came first; `best` is one of them."""
+    cdef int32_t block, tag
+    cdef uint64_t bits
+    for block in range(blocks_of(tags)):
+        bits = fit[block]
+        while bits:
+            tag = block * BLOCK + __builtin_ctzll(bits)
+            bits &= bits - 1
+            if tags.prices[tag] == price and tags.tops[tag].place < tags.tops[best].place:
+                best = tag
+    return best
+
+
 cdef inline int32_t sifted_first(Core *core, const Seeker *who) noexcept nogil:
     """The first order that the seeker could meet, by sifting: first the best tag, by what lies together."""
     cdef Tags *others = &core.relation.sides[1 - who.side]
     cdef const uint64_t *fit = sift(core, who)
-    cdef uint64_t bits
-    cdef int32_t block, tag, best
-    cdef int64_t price, place
+    cdef int32_t best
+    cdef int64_t price
+    cdef int ties
     while True:
-        best, price, place = -1, who.bound, INT64_MAX
-        for block in range(blocks_of(others)):
-            bits = fit[block]
-            while bits:
-                tag = block * BLOCK + __builtin_ctzll(bits)
-                bits &= bits - 1
-                if others.tops[tag].price < price or (
-                        others.tops[tag].price == price and others.tops[tag].place < place):
-                    if who.side == ASK and not allows(&core.relation.demands[tag], who.account):
-                        continue
-                    best, price, place = tag, others.tops[tag].price, others.tops[tag].place
+        if who.side == BID and core.relation.demands[who.tag].few != NULL:
+            price = columns_least_of(core.relation.demands[who.tag].few, core.relation.demands[who.tag].passes,
+                                     others.prices, who.bound, &best, &ties)
+        else:
+            price = columns_least(fit, blocks_of(others), others.prices, who.bound, &best, &ties)
         if best < 0 or price == NONE:
             return 0
+        if ties:
+            best = earliest(others, fit, price, best)
         __builtin_prefetch(&others.tags[best])
         if not core.runs.runs[others.tops[best].run].first:
             tidy_tag(core, 1 - who.side, best)
-        elif meets(core, who, others.tops[best].account):
+        elif meets(core, who, others.tops[best].account) and (
+                who.side == BID or allows(&core.relation.demands[best], who.account)):
             return core.runs.runs[others.tops[best].run].first
         else:
             return best_of_all(core, who, fit)
@@ -321,9 +339,12 @@ cdef inline int32_t first_of(Core *core, Seeker *who) noexcept nogil:
         if meets(core, who, top.account):
             return core.runs.runs[top.run].first
     who.patience = patience_for(core, who)
-    begin_walk(core, who)
-    slot = next_step(core, who)
-    return sifted_first(core, who) if slot < 0 else slot
+    if who.patience:
+        begin_walk(core, who)
+        slot = next_step(core, who)
+        if slot >= 0:
+            return slot
+    return sifted_first(core, who)
 
 
 # ---- how much

@@ -246,6 +246,7 @@ def _check_passing(state: State) -> None:
             true = [kind for kind, row in kinds.items() if _passes(row, demand["row"])]
             assert demand["passing"] == true, f"screen {at}: {demand['passing']}, not {true}"
             assert demand["passes"] == len(true), f"screen {at}: {demand['passes']} kinds pass"
+            assert demand["few"] in (None, true), f"screen {at}: the few that pass are {demand['few']}"
     assert state["words"] == words, f"{words} words are remembered, {state['words']} are counted"
 
 
