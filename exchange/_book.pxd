@@ -32,8 +32,8 @@ cdef class Book:
     cdef int32_t slot_of_bid(self, object order, str has) except 0
     cdef int32_t intern(self, object screen) except -1
     cdef int forget_idle(self) except -1
-    cdef int settle_first(self) except -1
-    cdef int room_for(self, const Request *request) except -1
-    cdef list matches(self, const Request *request)
+    cdef int check_settled(self) except -1
+    cdef int do_in_more_room(self, const Request *request, int32_t position, Rows *out) except -1
+    cdef list matches(self, const Request *request, int32_t *gone)
 
 cdef int done(Book book, const Request *requests, int64_t count, Results into) except -1

@@ -7,8 +7,10 @@ which screens), `_orders` (who is live), `_search` (the best that passes), `_mat
 doubling, and nothing is allocated while they are large enough.
 """
 
+from operator import index
+
 cimport cython
-from cpython.buffer cimport PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free as release_memory, malloc
 from libc.string cimport memcpy, memset
@@ -64,6 +66,7 @@ from exchange._rules cimport (
     INT32_MAX,
     INT32_MIN,
     MATCH,
+    NO_MEMORY,
     PRICE_MAX,
     REFUSED,
     UNKNOWN,
@@ -73,11 +76,11 @@ from exchange._rules cimport (
     Rows,
     check_id,
     do_request,
-    match_all,
     is_kept,
     is_machine,
     quote_ask,
     quote_bid,
+    say,
 )
 from exchange._screens cimport ASK, BID, BLOCK, Demand, Tags, drop_screen, expect_screen, new_screen, new_tag
 from exchange._screens cimport release_screen
@@ -101,14 +104,17 @@ from exchange.book import (
     Quote,
     Screen,
     UnknownOrder,
+    UnsettledBook,
     check_screen,
     checked,
     checked_numbers,
+    plain_screen,
 )
 from exchange.book_check import check_state
-from exchange.book_records import REQUEST_FIELDS, SAYS
+from exchange.book_records import REQUEST_FIELDS, SAYS, says_of
 
 cdef extern from "Python.h":
+    bint PyLong_CheckExact(object value)
     long long PyLong_AsLongLongAndOverflow(object value, int *overflow) except? -1
 
 cdef int64_t ID_MAX = INDEX_MASK
@@ -154,9 +160,13 @@ cdef class Results:
         cdef Result *row
         cdef int64_t at
         cdef list found = []
-        for at in range(self.out.size):
-            row = &self.out.rows[at]
-            found.append((row.order, row.other, row.price, row.slots, row.request, row.what, row.code))
+        self.exports += 1  # nobody fills it again meanwhile
+        try:
+            for at in range(self.out.size):
+                row = &self.out.rows[at]
+                found.append((row.order, row.other, row.price, row.slots, row.request, row.what, row.code))
+        finally:
+            self.exports -= 1
         return found
 
 
@@ -167,6 +177,7 @@ cdef class Book:
     def __cinit__(self):
         self.interned, self.screens = {}, []
         self.core.partners_top = 1
+        self.core.runs.key = self.core.relation.key = hash_key(<void *>self)
         self.room_for_order(62)
         self.room_for_account(63)
         self.room_for_machine(63)
@@ -183,7 +194,7 @@ cdef class Book:
         cdef size_t have = self.core.orders_room, room = <size_t>(order & ID_MAX) + 2
         if order < 0 or room <= have:
             return 0
-        room = max(room, 2 * have)
+        room = min(max(room, 2 * have), <size_t>ID_MAX + 2)
         self.core.relation.most_words = max(LEAST_WORDS, 2 * <int64_t>room)
         self.core.orders = <Order *>array(self.core.orders, have, room, sizeof(Order))
         self.core.links = <Links *>array(self.core.links, have, room, sizeof(Links))
@@ -198,7 +209,7 @@ cdef class Book:
         cdef size_t have = self.core.accounts_room, room = <size_t>account + 1
         if account < 0 or account > ID_MAX or room <= have:
             return 0
-        room = max(room, 2 * have)
+        room = min(max(room, 2 * have), <size_t>ID_MAX + 1)
         self.core.accounts = <Account *>array(self.core.accounts, have, room, sizeof(Account))
         self.core.accounts_room = room
         return 0
@@ -207,7 +218,7 @@ cdef class Book:
         cdef size_t have = self.core.machines_room, room = <size_t>machine + 1
         if room <= have:
             return 0
-        room = max(room, 2 * have)
+        room = min(max(room, 2 * have), <size_t>ID_MAX + 1)
         self.core.machines = <Machine *>array(self.core.machines, have, room, sizeof(Machine))
         self.core.machines_room = room
         return 0
@@ -215,15 +226,14 @@ cdef class Book:
     # ---- screens: equal ones are one
 
     cdef int32_t intern(self, object screen) except -1:
-        """The tag of a screen, with one holder more."""
+        """The tag of a screen, with one holder more. Nobody's code but ours runs once it is checked."""
         cdef Demand demand
         cdef int32_t tag, i
         cdef list accounts
+        screen = plain_screen(screen)
         known = self.interned.get(screen)
         if known is None:
             check_screen(screen)
-            screen = Screen(tuple(map(int, screen.minimums)), int(screen.flags), frozenset(screen.only),
-                            frozenset(screen.blocked))
             memset(&demand, 0, sizeof(Demand))
             read_numbers(demand.row, "screen.minimums", screen.minimums)
             read_flags(&demand.row[16], screen.flags)
@@ -270,6 +280,7 @@ cdef class Book:
 
     def drop_screen(self, handle):
         cdef int overflow = 0
+        handle = exact(handle)
         cdef int64_t tag = PyLong_AsLongLongAndOverflow(handle, &overflow)
         if overflow or tag < 0 or tag > INT32_MAX or not is_kept(&self.core, <int32_t>tag) or (
                 tag == 0 and self.core.relation.demands[0].kept == 1):
@@ -281,27 +292,30 @@ cdef class Book:
     # ---- told: who may match
 
     def set_account(self, account, present, free):
+        cdef bint here = present
+        account, free = exact(account), exact(free)
         cdef int64_t index = whole("account", account, 0, ID_MAX)
         cdef int64_t money = whole("free", free, INT64_MIN, INT64_MAX)
-        cdef bint here = present
         self.room_for_account(index)
         tell_account(&self.core, <int32_t>index, here, money)
 
     def set_machine(self, machine, account, numbers, flags, ready):
+        cdef bint is_ready = ready
+        machine, account, flags = exact(machine), exact(account), exact(flags)
         cdef int64_t index = whole("machine", machine, 0, ID_MAX)
         cdef int64_t seller = whole("account", account, 0, ID_MAX)
         cdef int32_t row[32]
-        cdef bint is_ready
         read_numbers(row, "numbers", numbers)
         read_flags(&row[16], checked("flags", flags, 0, FLAGS_MAX))
-        is_ready = ready
         self.room_for_machine(index)
         tell_machine(&self.core, <int32_t>index, <int32_t>seller, row, is_ready)
 
     def set_ready(self, machine, ready):
-        tell_ready(&self.core, self.known_machine(machine), ready)
+        cdef bint is_ready = ready
+        tell_ready(&self.core, self.known_machine(exact(machine)), is_ready)
 
     def set_number(self, machine, attribute, value):
+        machine, attribute, value = exact(machine), exact(attribute), exact(value)
         cdef int32_t index = self.known_machine(machine)
         cdef int64_t column = whole("attribute", attribute, 0, 15)
         tell_number(&self.core, index, <int>column, <int32_t>whole("value", value, INT32_MIN, INT32_MAX))
@@ -323,35 +337,36 @@ cdef class Book:
 
     cdef int64_t new_id(self, object order) except -1:
         cdef int64_t id = whole("order", order, 0, INT64_MAX)
-        cdef int code
-        self.room_for_order(id)
-        code = check_id(&self.core, id)
+        cdef int code = check_id(&self.core, id)
         if code:
             raise DuplicateOrder(order) if code == DUPLICATE else FinishedOrder(order)
         return id
 
     def add_bid(self, order, account, price, open, place, screen, spend=INT64_MAX):
+        order, account, price, open = exact(order), exact(account), exact(price), exact(open)
+        place, spend, screen = exact(place), exact(spend), plain_screen(screen)
         cdef int64_t id = self.new_id(order)
-        cdef int64_t owner = whole("account", account, 0, ID_MAX)
+        cdef int32_t owner = self.known_account(account, 0)
         cdef int64_t limit = whole("price", price, 0, PRICE_MAX)
         cdef int64_t size = whole("open", open, 0, INT32_MAX)
         cdef int64_t when = whole("place", place, INT64_MIN, PLACE_MAX)
-        self.known_account(account, 0)
-        if (<object>screen).__class__ is not Screen or screen not in self.interned:
-            check_screen(screen)
+        check_screen(screen)
         cdef int64_t most = whole("spend", spend, 0, INT64_MAX)
-        self.enter(store(&self.core, id, BID, <int32_t>owner, self.intern(screen), limit, <int32_t>size, when,
-                         most, 0, False))
+        self.room_for_order(id)
+        self.enter(store(&self.core, id, BID, owner, self.intern(screen), limit, <int32_t>size, when, most, 0,
+                         False))
 
     def add_ask(self, order, machine, price, open, place):
+        order, machine, price = exact(order), exact(machine), exact(price)
+        open, place = exact(open), exact(place)
         cdef int64_t id = self.new_id(order)
-        cdef int64_t owner = whole("machine", machine, 0, ID_MAX)
+        cdef int32_t owner = self.known_machine(machine)
         cdef int64_t limit = whole("price", price, 0, PRICE_MAX)
         cdef int64_t size = whole("open", open, 0, INT32_MAX)
         cdef int64_t when = whole("place", place, INT64_MIN, PLACE_MAX)
-        self.known_machine(machine)
-        self.enter(store(&self.core, id, ASK, <int32_t>owner, self.core.machines[owner].kind, limit,
-                         <int32_t>size, when, INT64_MAX, 0, False))
+        self.room_for_order(id)
+        self.enter(store(&self.core, id, ASK, owner, self.core.machines[owner].kind, limit, <int32_t>size, when,
+                         INT64_MAX, 0, False))
 
     cdef void enter(self, int32_t slot) noexcept:
         rest(&self.core, slot)
@@ -373,34 +388,41 @@ cdef class Book:
         return slot
 
     def reprice(self, order, price, place):
+        order, price, place = exact(order), exact(price), exact(place)
         cdef int32_t slot = self.slot_of(order)
         cdef int64_t limit = whole("price", price, 0, PRICE_MAX)
-        move_order(&self.core, slot, limit, whole("place", place, INT64_MIN, PLACE_MAX))
+        cdef int64_t when = whole("place", place, INT64_MIN, PLACE_MAX)
+        move_order(&self.core, slot, limit, when)
 
     def rescreen(self, order, screen):
+        order, screen = exact(order), plain_screen(screen)
         cdef int32_t slot = self.slot_of_bid(order, "a screen")
+        check_screen(screen)
         change_screen(&self.core, slot, self.intern(screen))
         self.forget_idle()
 
     def set_open(self, order, open):
+        order, open = exact(order), exact(open)
         cdef int32_t slot = self.slot_of(order)
         cdef int64_t size = whole("open", open, 0, INT32_MAX)
         resize(&self.core, slot, <int32_t>min(INT32_MAX, size + self.core.orders[slot].running),
                self.core.orders[slot].running)
 
     def set_spend(self, order, spend):
+        order, spend = exact(order), exact(spend)
         cdef int32_t slot = self.slot_of_bid(order, "a most to spend")
         cdef int64_t most = whole("spend", spend, 0, INT64_MAX)
         set_bound(&self.core, slot, most, self.core.orders[slot].expires)
         refresh(&self.core, slot, False)
 
     def remove(self, order):
-        discard(&self.core, self.slot_of(order))
+        discard(&self.core, self.slot_of(exact(order)))
         self.forget_idle()
 
     # ---- told: last partners
 
     def add_partner(self, bid, ask, slots):
+        bid, ask, slots = exact(bid), exact(ask), exact(slots)
         cdef int32_t of_bid = self.slot_of(bid), of_ask
         if self.core.orders[of_bid].side != BID:
             raise BadBookValue(f"bid is {bid}: this order is an ask")
@@ -415,9 +437,10 @@ cdef class Book:
     # ---- told: matching
 
     def next_match(self, arriving=-1, partners_only=False):
-        cdef int64_t newcomer = whole("arriving", arriving, -1, INT64_MAX)
+        cdef bint renewals = partners_only
+        cdef int64_t newcomer = whole("arriving", exact(arriving), -1, INT64_MAX)
         cdef Pair pair
-        if not (find_partners(&self.core, &pair) if partners_only else find(&self.core, &pair)):
+        if not (find_partners(&self.core, &pair) if renewals else find(&self.core, &pair)):
             return None
         settle_terms(&self.core, &pair, slot_of_id(&self.core, newcomer))
         return self.core.orders[pair.bid].id, self.core.orders[pair.ask].id, pair.price, pair.slots
@@ -427,56 +450,83 @@ cdef class Book:
 
     # ---- asked
 
-    cdef inline int room_for(self, const Request *request) except -1:
-        """Make room for what a BID, an ASK or an ACCOUNT names."""
-        if request.kind == DO_ACCOUNT:
-            self.room_for_account(request.owner)
-        elif <size_t>(request.order & INDEX_MASK) + 2 > self.core.orders_room:
-            self.room_for_order(request.order)
+    cdef int do_in_more_room(self, const Request *request, int32_t position, Rows *out) except -1:
+        """A request whose order or account is beyond the arrays."""
+        try:
+            if request.kind == DO_ACCOUNT:
+                self.room_for_account(request.owner)
+            else:
+                self.room_for_order(request.order)
+        except MemoryError:
+            say(out, position, REFUSED, NO_MEMORY, request.order, -1, -1, 0)
+            return 0
+        if not do_request(&self.core, request, position, out):
+            raise AssertionError("there is room, and it is not enough")
         return 0
 
     def apply(self, requests, results=None):
         cdef Results into = Results() if results is None else results
         cdef Py_buffer view
-        if into.exports:
-            raise BufferError("somebody has a view of these results: release it first, or take others")
-        PyObject_GetBuffer(requests, &view, PyBUF_SIMPLE)
+        cdef void *copy = NULL
+        PyObject_GetBuffer(requests, &view, PyBUF_ND | PyBUF_FORMAT)
         try:
+            if into.exports:
+                raise BufferError("somebody has a view of these results: release it first, or take others")
             if view.len % sizeof(Request):
                 raise BadBookValue(f"requests has {view.len} bytes: it must be records of {sizeof(Request)}")
-            done(self, <const Request *>view.buf, view.len // sizeof(Request), into)
+            if view.itemsize not in (1, sizeof(Request)) or (
+                    view.format != NULL and (view.format[0] == c">" or b">" in <bytes>view.format)):
+                raise BadBookValue("requests has other items: it must be bytes, or an array of REQUEST_FIELDS")
+            if <size_t>view.buf % sizeof(int64_t):
+                copy = malloc(view.len)
+                if copy == NULL:
+                    raise MemoryError("no memory for a copy of the requests")
+                memcpy(copy, view.buf, view.len)
+            done(self, <const Request *>(copy if copy != NULL else view.buf), view.len // sizeof(Request), into)
         finally:
+            release_memory(copy)
             PyBuffer_Release(&view)
         return into
 
-    cdef int settle_first(self) except -1:
-        """What waits to be matched comes before a single call."""
-        self.scratch.size = 0
-        if self.core.touched[BID].size or self.core.touched[ASK].size or self.core.partners_top > 1:
-            match_all(&self.core, 0, 0, &self.scratch)
+    cdef int check_settled(self) except -1:
+        """Refuse a single call while something waits to be matched: it could not say so."""
+        cdef Pair pair
+        if (self.core.touched[BID].size or self.core.touched[ASK].size) and find(&self.core, &pair):
+            raise UnsettledBook()
+        forget_partners(&self.core)
+        forget_touched(&self.core)
         return 0
 
-    cdef list matches(self, const Request *request):
+    cdef list matches(self, const Request *request, int32_t *gone):
         """Do a single request; raise what refuses it."""
+        cdef Rows out = self.scratch
         cdef list found = []
         cdef Result *row
         cdef int64_t at
-        if request.kind <= DO_ASK:
-            self.room_for(request)
-        do_request(&self.core, request, 0, &self.scratch)
-        if self.core.relation.idles:
+        self.check_settled()
+        memset(&self.scratch, 0, sizeof(Rows))  # while it is read, nobody else writes to it
+        out.size = 0
+        try:
+            if not do_request(&self.core, request, 0, &out):
+                self.do_in_more_room(request, 0, &out)
             self.forget_idle()
-        for at in range(self.scratch.size):
-            row = &self.scratch.rows[at]
-            if row.what == MATCH:
-                found.append((row.order, row.other, row.price, row.slots))
-            elif row.what == REFUSED:
-                raise refusal(request, row)
+            for at in range(out.size):
+                row = &out.rows[at]
+                if row.what == MATCH:
+                    found.append((row.order, row.other, row.price, row.slots))
+                elif row.what == REFUSED:
+                    raise refusal(request, row)
+                elif gone != NULL:
+                    gone[0] = row.slots
+        finally:
+            if self.scratch.rows == NULL:
+                self.scratch = out
+            else:
+                release_memory(out.rows)
         return found
 
     def bid(self, order, account, price, size, screen=0, terms=0, spend=INT64_MAX, expires=0):
         cdef Request request
-        self.settle_first()
         request.kind, request.other, request.pad = DO_BID, -1, 0
         request.order = fitting("order", order, INT64_MIN, INT64_MAX)
         request.owner = <int32_t>fitting("account", account, INT32_MIN, INT32_MAX)
@@ -486,11 +536,10 @@ cdef class Book:
         request.terms = fitting("terms", terms, 0, 255)
         request.spend = fitting("spend", spend, INT64_MIN, INT64_MAX)
         request.expires = fitting("expires", expires, INT64_MIN, INT64_MAX)
-        return self.matches(&request)
+        return self.matches(&request, NULL)
 
     def ask(self, order, machine, price, size, terms=0, expires=0):
         cdef Request request
-        self.settle_first()
         request.kind, request.other, request.spend, request.screen, request.pad = DO_ASK, -1, INT64_MAX, 0, 0
         request.order = fitting("order", order, INT64_MIN, INT64_MAX)
         request.owner = <int32_t>fitting("machine", machine, INT32_MIN, INT32_MAX)
@@ -498,29 +547,30 @@ cdef class Book:
         request.size = <int32_t>fitting("size", size, INT32_MIN, INT32_MAX)
         request.terms = fitting("terms", terms, 0, 255)
         request.expires = fitting("expires", expires, INT64_MIN, INT64_MAX)
-        return self.matches(&request)
+        return self.matches(&request, NULL)
 
     def amend(self, order, price=-1, size=-1, screen=-1):
         cdef Request request
-        self.settle_first()
         memset(&request, 0, sizeof(Request))
-        request.kind, request.order = DO_AMEND, self.core.orders[self.slot_of(order)].id
+        request.kind, request.order = DO_AMEND, named_order(order)
         request.price = fitting("price", price, INT64_MIN, INT64_MAX)
         request.size = <int32_t>fitting("size", size, INT32_MIN, INT32_MAX)
         request.screen = <int32_t>fitting("screen", screen, INT32_MIN, INT32_MAX)
-        return self.matches(&request)
+        return self.matches(&request, NULL)
 
     def cancel(self, order):
         cdef Request request
-        self.settle_first()
+        cdef int32_t gone = 0
         memset(&request, 0, sizeof(Request))
-        request.kind, request.order = DO_CANCEL, self.core.orders[self.slot_of(order)].id
-        self.matches(&request)
-        return self.scratch.rows[self.scratch.size - 1].slots
+        request.kind, request.order = DO_CANCEL, named_order(order)
+        self.matches(&request, &gone)
+        return gone
 
     # ---- what is there
 
     def quote_bid(self, account, price, size, screen, spend=INT64_MAX):
+        account, price, size, spend = exact(account), exact(price), exact(size), exact(spend)
+        screen = plain_screen(screen)
         cdef int32_t who = self.known_account(account, -1), tag
         cdef int64_t limit = whole("price", price, 0, PRICE_MAX)
         cdef int64_t most = whole("size", size, 0, INT32_MAX)
@@ -534,57 +584,51 @@ cdef class Book:
         return Quote(found.slots, (<object>found.cost_high << 64) + found.cost, found.worst)
 
     def quote_ask(self, machine, price, size):
+        machine, price, size = exact(machine), exact(price), exact(size)
         cdef int32_t index = self.known_machine(machine)
         cdef int64_t limit = whole("price", price, 0, PRICE_MAX)
-        cdef Found found = quote_ask(&self.core, index, limit, whole("size", size, 0, INT32_MAX))
+        cdef int64_t most = whole("size", size, 0, INT32_MAX)
+        cdef Found found = quote_ask(&self.core, index, limit, most)
         return Quote(found.slots, (<object>found.cost_high << 64) + found.cost, found.worst)
 
     def depth(self, side, most=INT32_MAX):
-        cdef bint asks = whole("side", side, BID, ASK)
-        cdef int64_t levels = whole("most", most, 0, INT32_MAX)
+        cdef bint asks = whole("side", exact(side), BID, ASK)
+        cdef int64_t levels = whole("most", exact(most), 0, INT32_MAX)
         cdef const Run *run
-        cdef int64_t price = -1, open = 0
-        cdef list found = []
+        cdef Rows shown
+        cdef int64_t price
+        memset(&shown, 0, sizeof(Rows))
         begin_runs(&self.core, ASK if asks else BID)
-        while <int64_t>len(found) < levels:
+        while shown.size <= levels:
             run = next_run(&self.core, ASK if asks else BID)
-            if run != NULL and (run.price if asks else -run.price) == price:
-                open += run.open
-                continue
-            if price >= 0:
-                found.append((price, open))
             if run == NULL:
                 break
-            price, open = run.price if asks else -run.price, run.open
-        return found
+            show(&shown, run.price if asks else -run.price, run.open)
+        return levels_of(&shown, levels)
 
     def depth_for(self, screen, price=PRICE_MAX, most=INT32_MAX):
         cdef Seeker who
         cdef int32_t slot = 0
-        cdef int64_t level = -1, open = 0
-        cdef list found = []
+        cdef Rows shown
+        screen, price, most = plain_screen(screen), exact(price), exact(most)
         check_screen(screen)
         who.bound = whole("price", price, 0, PRICE_MAX)
         cdef int64_t levels = whole("most", most, 0, INT32_MAX)
+        memset(&shown, 0, sizeof(Rows))
         who.side, who.account, who.tag, who.sifted = BID, -1, self.intern(screen), False
         who.patience = patience_for(&self.core, &who)
         begin_walk(&self.core, &who)
-        while <int64_t>len(found) < levels:
+        while shown.size <= levels:
             slot = next_order(&self.core, &who, slot)
-            if slot and self.core.orders[slot].price == level:
-                open += open_of(&self.core.orders[slot])
-                continue
-            if level >= 0:
-                found.append((level, open))
             if not slot:
                 break
-            level, open = self.core.orders[slot].price, open_of(&self.core.orders[slot])
+            show(&shown, self.core.orders[slot].price, open_of(&self.core.orders[slot]))
         release_screen(&self.core.relation, who.tag)
         self.forget_idle()
-        return found
+        return levels_of(&shown, levels)
 
     def best(self, side):
-        cdef bint asks = whole("side", side, BID, ASK)
+        cdef bint asks = whole("side", exact(side), BID, ASK)
         cdef Heap *best = &self.core.relation.sides[ASK if asks else BID].best
         if not tidy(&self.core, ASK if asks else BID, INT64_MAX):
             return None
@@ -612,9 +656,8 @@ cdef int done(Book book, const Request *requests, int64_t count, Results into) e
                 expect_screen(&book.core.relation, requests[at + 2 * AHEAD].screen)
         if at + AHEAD < ahead:
             expect_neighbours(&book.core, requests[at + AHEAD].order)
-        if requests[at].kind <= DO_ASK or requests[at].kind == DO_ACCOUNT:
-            book.room_for(&requests[at])
-        do_request(&book.core, &requests[at], <int32_t>at, &into.out)
+        if not do_request(&book.core, &requests[at], <int32_t>at, &into.out):
+            book.do_in_more_room(&requests[at], <int32_t>at, &into.out)
     if book.core.relation.idles:
         book.forget_idle()
     return 0

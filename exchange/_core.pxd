@@ -56,16 +56,17 @@ ctypedef struct Listed:
 
 ctypedef struct Runs:
     Run *runs
-    int32_t *where  # by run, its place in its tag's heap
+    int32_t *where  # by run, its place in its tag's ranking
     Listed *table  # listed runs by hash; open addressing, at most half full
+    uint64_t key  # of their hash
     int32_t top, room, unused, listed
     int32_t count, empty  # how many are used; how many of these are empty
     uint32_t mask
 
 ctypedef struct Account:
     int64_t free
-    int64_t lowest  # bounds of its bids' prices: free money that moves outside them wakes nobody
-    int64_t highest
+    int64_t asleep  # while its free money is below this, and not below the other, none of its bids wakes up
+    int64_t awake  # or falls asleep: prices of bids, the least that it can't pay and the most that it can
     int64_t taken  # scratch: what a quote has taken of it so far
     int32_t orders
     uint8_t known
@@ -88,7 +89,7 @@ ctypedef struct Step:  # of a walk through orders by price and time
     int64_t price
     int64_t place
     int32_t at
-    int32_t tag  # `at` is in this tag's heap of runs; -1: in the side's heap of tags; -2: an order
+    int32_t tag  # `at` is in this tag's ranking of runs; -1: in the side's heap of tags; -2: an order
 
 ctypedef struct Core:
     Order *orders
@@ -106,6 +107,10 @@ ctypedef struct Core:
     Heap touched[2]
     Heap renewals
     Heap expiry
+    Heap hungry  # screens by their best bids, of those whose bids may meet a touched ask
+    int32_t *in_hungry
+    uint64_t asks_touched  # how often an ask was; as it was when `hungry` was made
+    uint64_t hungry_since
     int32_t partners_top, partners_room, partners_unused
     int64_t last_place
     int64_t count

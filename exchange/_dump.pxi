@@ -20,7 +20,8 @@ cdef dict state_of(Book book):
         for tag in range(tags.top):
             read_row(tags, tag, row)
             rows[tag] = {
-                "runs": heap_of(&tags.tags[tag].runs),
+                "ranked": [tags.tags[tag].runs.row[i] for i in range(<size_t>tags.tags[tag].runs.size)],
+                "rest": heap_of(&tags.tags[tag].runs.rest),
                 "holders": tags.tags[tag].holders,
                 "strays": tags.tags[tag].strays,
                 "top": tags.prices[tag],

@@ -45,6 +45,7 @@ cdef inline void touch(Core *core, int32_t slot) noexcept nogil:
         return
     entry = entry_of(core, slot)
     if side == ASK:
+        core.asks_touched += 1
         entry.price, entry.place, entry.account = INT64_MIN, 0, 0
         if core.in_touched[slot]:
             replace(&core.touched[ASK], core.in_touched[slot] - 1, entry, core.in_touched)
@@ -128,27 +129,27 @@ cdef inline void leave_owner(Core *core, int32_t slot) noexcept nogil:
         core.links[links.owner_after].owner_before = links.owner_before
 
 
-cdef inline void widen_bounds(Account *account, int64_t price) noexcept nogil:
-    account.lowest = min(account.lowest, price) if account.orders else price
-    account.highest = max(account.highest, price) if account.orders else price
+cdef inline void bound_money(Account *account, int64_t price) noexcept nogil:
+    """A bid of this price is the account's: money that moves past its price wakes it, or lets it sleep."""
+    if not account.orders:
+        account.asleep, account.awake = INT64_MAX, INT64_MIN
+    if price > account.free:
+        account.asleep = min(account.asleep, price)
+    else:
+        account.awake = max(account.awake, price)
 
 
 cdef inline void tell_account(Core *core, int32_t index, bint present, int64_t free) noexcept nogil:
-    """O(1) unless one of its bids may wake or fall asleep by it, then O(its bids)."""
+    """O(1) unless a bid may wake or fall asleep by it, then O(its bids)."""
     cdef Account *account = &core.accounts[index]
-    cdef int64_t old = account.free
     cdef bint was = account.present
-    cdef int32_t bid
+    cdef int32_t bid = account.orders
     account.known, account.present, account.free = True, present, free
-    if not account.orders:
+    if not bid or (present == was and account.awake <= free < account.asleep):
         return
-    if present == was and (not present or max(old, free) < account.lowest or min(old, free) >= account.highest):
-        return
-    bid = account.orders
-    account.lowest, account.highest = INT64_MAX, 0
+    account.asleep, account.awake = INT64_MAX, INT64_MIN
     while bid:
-        account.lowest = min(account.lowest, core.orders[bid].price)
-        account.highest = max(account.highest, core.orders[bid].price)
+        bound_money(account, core.orders[bid].price)
         refresh(core, bid, False)
         bid = core.links[bid].owner_after
 
@@ -348,7 +349,7 @@ cdef inline void rest(Core *core, int32_t slot) noexcept nogil:
     """Put an order that was written down into the book."""
     cdef Order *order = &core.orders[slot]
     if order.side == BID:
-        widen_bounds(&core.accounts[order.owner], order.price)
+        bound_money(&core.accounts[order.owner], order.price)
     if order.expires:
         set_bound(core, slot, order.spend, order.expires)
     join_owner(core, slot)
@@ -380,7 +381,7 @@ cdef inline void move_order(Core *core, int32_t slot, int64_t price, int64_t pla
         sleep(core, slot, open_of(order))
     order.price, order.place = price, place
     if order.side == BID:
-        widen_bounds(&core.accounts[order.owner], price)
+        bound_money(&core.accounts[order.owner], price)
     core.last_place = max(core.last_place, place)
     refresh(core, slot, False)
 
@@ -417,6 +418,8 @@ cdef inline void free_core(Core *core) noexcept nogil:
     free(core.steps)
     free(core.renewals.entries)
     free(core.expiry.entries)
+    free(core.hungry.entries)
+    free(core.in_hungry)
     for side in range(2):
         free(core.touched[side].entries)
     free_runs(&core.runs)

@@ -1,16 +1,17 @@
-"""Where live orders stand: in runs, one behind the other. A tag has the heap of its runs by their first orders.
+"""Where live orders stand: in runs, one behind the other. A tag ranks its runs by their first orders.
 
 Who arrives goes to the end of the run of its tag and price, who was before all of it to the front: O(1). Who
 comes back to a place amid it is a run by itself, O(log runs). Leaving is O(1), and O(log runs) for the first.
-A run that is empty stays for the next order of its price until somebody looks past it, or most runs are empty.
-So what a heap has first may be too good, never too bad; `tidy` makes it true.
+A run that is empty may stay for the next order of its price until somebody looks past it, or many are empty.
+So what is ranked first may be too good, never too bad; `tidy` makes it true.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 
 from exchange._core cimport ASK, Core, Listed, Order, Run, Runs, account_of, entry_of, open_of, worth
-from exchange._heap cimport Entry, Heap, grown, push, replace, take
+from exchange._heap cimport Entry, grown
+from exchange._ranking cimport Ranking, best_of, rank_in, rank_out, ranked
 from exchange._screens cimport Tags, rank_tag
 
 
@@ -18,13 +19,15 @@ cdef extern from *:
     void __builtin_prefetch(const void *where) nogil
 
 cdef enum:
-    LEAST_EMPTY = 1024
-    MANY_TAGS = 64  # where to look past an empty run costs more than to take it away
+    FEW_RUNS = 4096  # of more, empty ones are taken away at once
+    MOST_EMPTY = 1024  # runs that are empty; more are swept away
 
 
-cdef inline uint32_t hash_run(int side, int32_t tag, int64_t price) noexcept nogil:
-    cdef uint64_t h = <uint64_t>price ^ (<uint64_t><uint32_t>(2 * tag + side)) << 40
-    return <uint32_t>((h * <uint64_t>0x9E3779B97F4A7C15) >> 32)
+cdef inline uint32_t hash_run(const Runs *all, int side, int32_t tag, int64_t price) noexcept nogil:
+    """Of a key that nobody can know, so that nobody can choose prices that meet here. No answer depends on it."""
+    cdef uint64_t h = (<uint64_t>price ^ all.key) * <uint64_t>0x9E3779B97F4A7C15
+    h = (h ^ h >> 29 ^ <uint64_t><uint32_t>(2 * tag + side)) * (all.key | 1)
+    return <uint32_t>(h >> 32)
 
 
 cdef inline uint32_t spot(const Runs *all, int side, int32_t tag, int64_t price, uint32_t h) noexcept nogil:
@@ -59,7 +62,7 @@ cdef inline void widen(Runs *all) noexcept nogil:
 
 cdef inline void unlist(Runs *all, const Run *run) noexcept nogil:
     """Take a run out of the table; who would not be found behind the gap moves into it."""
-    cdef uint32_t gap = spot(all, run.side, run.tag, run.price, hash_run(run.side, run.tag, run.price)), at
+    cdef uint32_t gap = spot(all, run.side, run.tag, run.price, hash_run(all, run.side, run.tag, run.price)), at
     all.listed -= 1
     at = (gap + 1) & all.mask
     while all.table[at].run:
@@ -74,18 +77,20 @@ cdef inline void set_first(Core *core, int32_t id, int32_t slot) noexcept nogil:
     """Another order is the first of a run; the price is the same, so it only moves where there are strays."""
     cdef Run *run = &core.runs.runs[id]
     cdef Tags *tags = &core.relation.sides[run.side]
-    cdef Heap *heap = &tags.tags[run.tag].runs
-    cdef int32_t at = core.runs.where[id] - 1
-    cdef Entry entry = heap.entries[at]
+    cdef Ranking *ranking = &tags.tags[run.tag].runs
+    cdef Entry *place = ranked(ranking, run.price, id, core.runs.where)
+    cdef Entry entry = place[0]
+    cdef bint best = best_of(ranking).id == id
     run.first = slot
     __builtin_prefetch(&core.orders[core.links[slot].after])  # likely to be the next
     __builtin_prefetch(&core.links[core.links[slot].after])
     entry.place, entry.account = core.orders[slot].place, account_of(core, &core.orders[slot])
     if tags.tags[run.tag].strays:
-        replace(heap, at, entry, core.runs.where)
+        rank_out(ranking, run.price, id, core.runs.where)
+        rank_in(ranking, entry, core.runs.where)
     else:
-        heap.entries[at] = entry
-    if at == 0 or core.runs.where[id] == 1:
+        place[0] = entry
+    if best or best_of(ranking).id == id:
         rank_tag(tags, run.tag)
 
 
@@ -114,14 +119,14 @@ cdef inline void begin_run(Core *core, int32_t slot, bint listed, uint32_t at) n
     all.count += 1
     order.run, core.links[slot].before, core.links[slot].after = id, 0, 0
     if listed:
-        all.table[at].run, all.table[at].hash = id, hash_run(order.side, order.tag, run.price)
+        all.table[at].run, all.table[at].hash = id, hash_run(all, order.side, order.tag, run.price)
         all.listed += 1
     else:
         tags.tags[order.tag].strays += 1
     entry = entry_of(core, slot)
     entry.id = id
-    push(&tags.tags[order.tag].runs, entry, all.where)
-    if all.where[id] == 1:
+    rank_in(&tags.tags[order.tag].runs, entry, all.where)
+    if best_of(&tags.tags[order.tag].runs).id == id:
         rank_tag(tags, order.tag)
 
 
@@ -130,7 +135,7 @@ cdef inline void enter_run(Core *core, int32_t slot) noexcept nogil:
     cdef Runs *all = &core.runs
     cdef Order *order = &core.orders[slot]
     cdef Tags *tags = &core.relation.sides[order.side]
-    cdef uint32_t at, h = hash_run(order.side, order.tag, worth(order))
+    cdef uint32_t at, h = hash_run(all, order.side, order.tag, worth(order))
     cdef int32_t id
     cdef Run *run
     if 2 * <uint32_t>all.listed >= all.mask:
@@ -164,15 +169,17 @@ cdef inline void end_run(Core *core, int32_t id) noexcept nogil:
     """Take an empty run away. O(log runs)."""
     cdef Runs *all = &core.runs
     cdef Run *run = &all.runs[id]
-    cdef int32_t at = all.where[id] - 1
-    take(&core.relation.sides[run.side].tags[run.tag].runs, at, all.where)
-    if at == 0:
-        rank_tag(&core.relation.sides[run.side], run.tag)
+    cdef Tags *tags = &core.relation.sides[run.side]
+    cdef Ranking *ranking = &tags.tags[run.tag].runs
+    cdef bint best = best_of(ranking).id == id
+    rank_out(ranking, run.price, id, all.where)
+    if best:
+        rank_tag(tags, run.tag)
     if run.listed:
         unlist(all, run)
         all.empty -= 1
     else:
-        core.relation.sides[run.side].tags[run.tag].strays -= 1
+        tags.tags[run.tag].strays -= 1
     run.next, all.unused = all.unused, id
     run.tag = -1
     all.count -= 1
@@ -188,16 +195,16 @@ cdef inline void sweep(Core *core) noexcept nogil:
 
 cdef inline void clear_tag(Core *core, int side, int32_t tag) noexcept nogil:
     """Take away the runs of a tag that has no live orders."""
-    cdef const Heap *heap = &core.relation.sides[side].tags[tag].runs
-    while heap.size:
-        end_run(core, heap.entries[0].id)
+    cdef const Ranking *ranking = &core.relation.sides[side].tags[tag].runs
+    while ranking.size:
+        end_run(core, best_of(ranking).id)
 
 
 cdef inline void tidy_tag(Core *core, int side, int32_t tag) noexcept nogil:
     """See to it that a tag's first run has orders, or that it has none."""
-    cdef const Heap *heap = &core.relation.sides[side].tags[tag].runs
-    while heap.size and not core.runs.runs[heap.entries[0].id].first:
-        end_run(core, heap.entries[0].id)
+    cdef const Ranking *ranking = &core.relation.sides[side].tags[tag].runs
+    while ranking.size and not core.runs.runs[best_of(ranking).id].first:
+        end_run(core, best_of(ranking).id)
 
 
 cdef inline bint tidy(Core *core, int side, int64_t bound) noexcept nogil:
@@ -232,9 +239,9 @@ cdef inline void leave_run(Core *core, int32_t slot, int32_t shown) noexcept nog
     elif run.listed:
         run.first = 0
         all.empty += 1
-        if core.relation.sides[order.side].best.size > MANY_TAGS:
-            tidy_tag(core, order.side, order.tag)
-        elif 2 * all.empty > all.count + LEAST_EMPTY:
+        if all.count > FEW_RUNS:
+            end_run(core, id)
+        elif all.empty > MOST_EMPTY:
             sweep(core)
     else:
         end_run(core, id)

@@ -46,7 +46,8 @@ cdef enum What:
     MATCH, RESTS, GONE, EXPIRED, REFUSED
 
 cdef enum Code:
-    DONE, UNKNOWN, DUPLICATE, FINISHED, BAD_VALUE, WRONG_SIDE, UNFUNDED, NOT_WHOLE, WOULD_MATCH
+    DONE, UNKNOWN, DUPLICATE, FINISHED, BAD_VALUE, WRONG_SIDE, UNFUNDED, NOT_WHOLE, WOULD_MATCH, NO_MEMORY
+    NO_ROOM = 255  # not said: more is to be made, and the request done again
 
 cdef enum Field:
     F_ORDER, F_OTHER, F_PRICE, F_SPEND, F_EXPIRES, F_SIZE, F_OWNER, F_SCREEN, F_KIND, F_TERMS
@@ -147,6 +148,8 @@ cdef inline int32_t check_id(const Core *core, int64_t order) noexcept nogil:
     """Why an order may not have this id; 0 if it may."""
     if order < 0:
         return BAD_VALUE
+    if <size_t>(order & INDEX_MASK) + 1 >= core.orders_room:
+        return 0
     if core.orders[(order & INDEX_MASK) + 1].there == 2:
         return DUPLICATE
     return FINISHED if was_there(core, order) else 0
@@ -165,7 +168,7 @@ cdef inline int check_bid(const Core *core, const Request *r, int32_t *field) no
     if r.terms != MARKET and (r.price < 0 or r.price > PRICE_MAX):
         return BAD_VALUE
     field[0] = F_SPEND
-    if r.spend < 0:
+    if r.spend < 0 or (r.terms == MARKET and r.spend == INT64_MAX):
         return BAD_VALUE
     field[0] = F_EXPIRES
     if r.expires < 0:
@@ -215,9 +218,14 @@ cdef inline Found quote_bid(
     Core *core, int32_t account, int32_t screen, int64_t price, int64_t size, int64_t spend, bint market
 ) noexcept nogil:
     cdef Seeker who
-    cdef int64_t budget = spend
+    cdef int64_t budget = spend if spend != INT64_MAX else -1
+    cdef Found nothing
     if account >= 0:
         budget = min(spend, core.accounts[account].free)
+        if budget < 0:
+            nothing.slots = nothing.worst = 0
+            nothing.cost = nothing.cost_high = 0
+            return nothing
     who.side, who.account, who.tag, who.bound, who.sifted = BID, account, screen, price, False
     return quote_to_bid(core, &who, size, budget, -1 if market else price)
 
@@ -268,7 +276,7 @@ cdef inline int do_bid(Core *core, const Request *r, int32_t request, Rows *out,
         return code
     here, free = core.accounts[r.owner].present, core.accounts[r.owner].free
     if terms == MARKET:
-        if r.spend == 0 or r.spend == INT64_MAX or free < r.spend:
+        if r.spend == 0 or free < r.spend:
             return UNFUNDED
     elif free < price or r.spend < price:
         return UNFUNDED
@@ -281,6 +289,8 @@ cdef inline int do_bid(Core *core, const Request *r, int32_t request, Rows *out,
     elif terms == MARKET:
         quote = quote_bid(core, r.owner, r.screen, PRICE_MAX, size, r.spend, True)
         size, price = <int32_t>quote.slots, quote.worst
+    if <size_t>(r.order & INDEX_MASK) + 1 >= core.orders_room:
+        return NO_ROOM
     core.relation.sides[BID].tags[r.screen].holders += 1
     slot = store(core, r.order, BID, r.owner, r.screen, price, size, core.last_place + 1, r.spend,
                  r.expires if terms <= ONCE else 0, terms != STANDING)
@@ -302,6 +312,8 @@ cdef inline int do_ask(Core *core, const Request *r, int32_t request, Rows *out,
             return WOULD_MATCH
         if terms == FOK and (not here or quote.slots < r.size):
             return NOT_WHOLE
+    if <size_t>(r.order & INDEX_MASK) + 1 >= core.orders_room:
+        return NO_ROOM
     slot = store(core, r.order, ASK, r.owner, core.machines[r.owner].kind, r.price, r.size,
                  core.last_place + 1, INT64_MAX, r.expires if terms <= ONCE else 0, terms != STANDING)
     arrive(core, slot, 0, terms <= ONCE, request, out)
@@ -417,10 +429,10 @@ cdef inline int do_return(Core *core, const Request *r, int32_t *field) noexcept
 
 
 cdef inline int do_owner(Core *core, const Request *r, int32_t *field) noexcept nogil:
-    """ACCOUNT, READY, NUMBER: who has money, who is there, what a machine is. There is room for the account."""
+    """ACCOUNT, READY, NUMBER: who has money, who is there, what a machine is."""
     field[0] = F_OWNER
     if r.kind == DO_ACCOUNT:
-        if r.owner < 0 or <size_t>r.owner >= core.accounts_room:
+        if r.owner < 0 or r.owner > INDEX_MASK:
             return BAD_VALUE
     elif not is_machine(core, r.owner):
         return BAD_VALUE
@@ -437,6 +449,8 @@ cdef inline int do_owner(Core *core, const Request *r, int32_t *field) noexcept 
     if r.size < 0 or r.size > 1:
         return BAD_VALUE
     if r.kind == DO_ACCOUNT:
+        if <size_t>r.owner >= core.accounts_room:
+            return NO_ROOM
         tell_account(core, r.owner, r.size, r.price)
     else:
         tell_ready(core, r.owner, r.size)
@@ -451,8 +465,8 @@ cdef inline void do_expire(Core *core, int64_t now, int32_t request, Rows *out) 
         discard(core, slot)
 
 
-cdef inline void do_request(Core *core, const Request *r, int32_t request, Rows *out) noexcept nogil:
-    """Do one request; there is room for its order's index and its account. O(log n) for each match."""
+cdef inline bint do_request(Core *core, const Request *r, int32_t request, Rows *out) noexcept nogil:
+    """Do one request; False where there must be more room first, and nothing is done. O(log n) for each match."""
     cdef int code = DONE, kind = r.kind
     cdef int32_t field = -1
     if (core.touched[BID].size | core.touched[ASK].size | (core.partners_top - 1)) and kind != DO_RETURN:
@@ -475,5 +489,8 @@ cdef inline void do_request(Core *core, const Request *r, int32_t request, Rows 
             match_all(core, 0, request, out)
     elif kind != DO_SETTLE:
         field, code = F_KIND, BAD_VALUE
+    if code == NO_ROOM:
+        return False
     if code:
         say(out, request, REFUSED, code, r.order, field if code == BAD_VALUE else -1, -1, 0)
+    return True

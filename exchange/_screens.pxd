@@ -1,7 +1,7 @@
 """Which machines pass which screens.
 
 Orders of a side that are alike in this are one *tag*: bids of one screen, asks of machines of one profile (a
-*kind*). A tag keeps the heap of its runs of live orders, and a side the heap of its tags by their best orders. Numbers
+*kind*). A tag keeps its runs of live orders, and a side the heap of its tags by their best orders. Numbers
 and flags stand in columns, 64 tags a block, so that one screen is held against 64 kinds at once, and one kind
 against 64 screens. What a screen has been held against is remembered as a row of bits by kind, and kept true as
 kinds come and go, within a bound of memory.
@@ -12,6 +12,7 @@ from libc.stdlib cimport free
 from libc.string cimport memcmp, memcpy, memset
 
 from exchange._heap cimport Entry, Heap, aligned, grown, push, replace, take
+from exchange._ranking cimport Ranking, best_of, free_ranking
 
 cdef extern from "_columns.h" nogil:
     uint64_t columns_machines(
@@ -41,7 +42,7 @@ cdef extern from "stdint.h" nogil:
     int64_t NONE "INT64_MAX"  # no order is worth as little
 
 ctypedef struct Tag:
-    Heap runs  # of its live orders, by their first
+    Ranking runs  # of its live orders, by their first
     int64_t holders  # machines of a kind; bids with a screen, and keeps of it
     uint32_t hash
     int32_t strays  # runs that are not listed: the only ones whose price another run may have
@@ -84,6 +85,7 @@ ctypedef struct Relation:
     Demand *demands
     int32_t *buckets  # kinds by hash
     uint32_t mask
+    uint64_t key  # of their hash
     int32_t kinds
     uint64_t *accepted  # scratch: by screen
     int64_t words, most_words  # of all `passing`
@@ -134,9 +136,7 @@ cdef inline int32_t new_tag(Tags *side) noexcept nogil:
 
 cdef inline void drop_tag(Tags *side, int32_t tag) noexcept nogil:
     """Nobody holds it any more; it has no orders."""
-    free(side.tags[tag].runs.entries)
-    side.tags[tag].runs.entries = NULL
-    side.tags[tag].runs.room = 0
+    free_ranking(&side.tags[tag].runs)
     side.used[tag // BLOCK] &= ~(<uint64_t>1 << (tag % BLOCK))
     side.tags[tag].next, side.unused = side.unused, tag
 
@@ -144,7 +144,7 @@ cdef inline void drop_tag(Tags *side, int32_t tag) noexcept nogil:
 cdef inline void free_tags(Tags *side) noexcept nogil:
     cdef int32_t at
     for at in range(side.top):
-        free(side.tags[at].runs.entries)
+        free_ranking(&side.tags[at].runs)
     free(side.tags)
     free(side.prices)
     free(side.tops)
@@ -163,7 +163,7 @@ cdef inline void rank_tag(Tags *side, int32_t tag) noexcept nogil:
         if side.where[tag]:
             take(&side.best, side.where[tag] - 1, side.where)
         return
-    entry = side.tags[tag].runs.entries[0]
+    entry = best_of(&side.tags[tag].runs)[0]
     side.prices[tag], side.tops[tag].place = entry.price, entry.place
     side.tops[tag].run, side.tops[tag].account = entry.id, entry.account
     entry.id = tag
@@ -336,11 +336,12 @@ cdef inline void mark_kind(Relation *all, int32_t kind, const int32_t *row, bint
 
 # ---- kinds: equal profiles are one
 
-cdef inline uint32_t hash_row(const int32_t *row) noexcept nogil:
-    cdef uint64_t h = 0
+cdef inline uint32_t hash_row(const int32_t *row, uint64_t key) noexcept nogil:
+    """Of a key that nobody can know; no answer depends on it."""
+    cdef uint64_t h = key
     cdef int i
     for i in range(0, COLUMNS, 2):
-        h = (h ^ (<uint64_t><uint32_t>row[i] | <uint64_t><uint32_t>row[i + 1] << 32)) * <uint64_t>0x9E3779B97F4A7C15
+        h = (h ^ (<uint64_t><uint32_t>row[i] | <uint64_t><uint32_t>row[i + 1] << 32)) * (key | 1)
         h ^= h >> 29
     return <uint32_t>(h >> 32)
 
@@ -373,7 +374,7 @@ cdef inline void rehash_kinds(Relation *all) noexcept nogil:
 cdef inline int32_t hold_kind(Relation *all, const int32_t *row) noexcept nogil:
     """The kind of this profile, with one holder more. O(1); a new one O(screens / 64)."""
     cdef Tags *kinds = &all.sides[ASK]
-    cdef uint32_t h = hash_row(row)
+    cdef uint32_t h = hash_row(row, all.key)
     cdef int32_t kind, screen, room = kinds.room
     cdef int32_t other[32]
     if <uint32_t>all.kinds >= all.mask:

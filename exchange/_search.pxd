@@ -12,6 +12,7 @@ from libc.stdlib cimport free
 from exchange._heap cimport ARITY, Entry, Heap, grown
 from exchange._core cimport INT64_MAX, Core, Order, Run, Step, account_of, open_of, worth
 from exchange._queues cimport tidy, tidy_tag
+from exchange._ranking cimport Ranking
 from exchange._screens cimport (
     ASK,
     BID,
@@ -154,6 +155,25 @@ cdef inline void add_children(Core *core, const Heap *heap, int32_t at, int32_t 
             add_step(core, heap.entries[child].price, heap.entries[child].place, child, tag)
 
 
+cdef inline int32_t next_ranked(Core *core, const Ranking *runs, Step step, int64_t bound) noexcept nogil:
+    """The run of a step through a tag's ranking; what is behind it becomes steps."""
+    cdef const Entry *entry
+    cdef int32_t child
+    if step.at >= 0:
+        if step.at:
+            entry = &runs.row[step.at - 1]
+            if entry.price <= bound:
+                add_step(core, entry.price, entry.place, step.at - 1, step.tag)
+        elif runs.rest.size and runs.rest.entries[0].price <= bound:
+            add_step(core, runs.rest.entries[0].price, runs.rest.entries[0].place, -1, step.tag)
+        return runs.row[step.at].id
+    step.at = -1 - step.at
+    for child in range(ARITY * step.at + 1, min(ARITY * step.at + 1 + ARITY, runs.rest.size)):
+        if runs.rest.entries[child].price <= bound:
+            add_step(core, runs.rest.entries[child].price, runs.rest.entries[child].place, -1 - child, step.tag)
+    return runs.rest.entries[step.at].id
+
+
 cdef inline void begin_walk(Core *core, const Seeker *who) noexcept nogil:
     cdef const Heap *best = &core.relation.sides[1 - who.side].best
     core.steps_size = 0
@@ -175,7 +195,7 @@ cdef inline void begin_sifted(Core *core, Seeker *who) noexcept nogil:
             bits &= bits - 1
             if others.prices[tag] <= who.bound and others.prices[tag] != NONE and (
                     who.side == BID or allows(&core.relation.demands[tag], who.account)):
-                add_step(core, others.prices[tag], others.tops[tag].place, 0, tag)
+                add_step(core, others.prices[tag], others.tops[tag].place, others.tags[tag].runs.size - 1, tag)
 
 
 cdef inline int32_t next_step(Core *core, Seeker *who) noexcept nogil:
@@ -189,14 +209,14 @@ cdef inline int32_t next_step(Core *core, Seeker *who) noexcept nogil:
             add_children(core, &others.best, step.at, -1, who.bound)
             tag = others.best.entries[step.at].id
             if fits(core, who, tag):
-                add_step(core, step.price, step.place, 0, tag)
+                add_step(core, step.price, step.place, others.tags[tag].runs.size - 1, tag)
                 continue
         else:
             slot = step.at
             if step.tag >= 0:
-                add_children(core, &others.tags[step.tag].runs, step.at, step.tag, who.bound)
-                slot = core.runs.runs[others.tags[step.tag].runs.entries[step.at].id].first
+                slot = core.runs.runs[next_ranked(core, &others.tags[step.tag].runs, step, who.bound)].first
                 if not slot:
+                    who.patience -= 1
                     continue
             behind = core.links[slot].after
             if behind:
@@ -240,9 +260,8 @@ cdef inline const Run *next_run(Core *core, int side) noexcept nogil:
         if step.tag < 0:
             add_children(core, &tags.best, step.at, -1, INT64_MAX)
             tag = tags.best.entries[step.at].id
-            step.tag, step.at = tag, 0
-        add_children(core, &tags.tags[step.tag].runs, step.at, step.tag, INT64_MAX)
-        run = &core.runs.runs[tags.tags[step.tag].runs.entries[step.at].id]
+            step.tag, step.at = tag, tags.tags[tag].runs.size - 1
+        run = &core.runs.runs[next_ranked(core, &tags.tags[step.tag].runs, step, INT64_MAX)]
         if run.first:
             return run
     return NULL
@@ -250,20 +269,28 @@ cdef inline const Run *next_run(Core *core, int side) noexcept nogil:
 
 # ---- the first
 
-cdef inline int32_t best_of_tag(const Core *core, const Seeker *who, int32_t tag, int64_t bound) noexcept nogil:
-    """The first order of a tag that may meet the seeker, where its very first may not. O(orders of the tag)."""
-    cdef const Heap *heap = &core.relation.sides[1 - who.side].tags[tag].runs
-    cdef int32_t at, slot, best = 0
-    for at in range(heap.size):
-        if heap.entries[at].price > bound:
+cdef inline int32_t first_met(
+    const Core *core, const Seeker *who, const Entry *entries, int32_t count, int64_t bound, int32_t best
+) noexcept nogil:
+    """The first order in these runs that the seeker may meet, or `best` if that is before them all."""
+    cdef int32_t at, slot
+    for at in range(count):
+        if entries[at].price > bound:
             continue
-        slot = core.runs.runs[heap.entries[at].id].first
+        slot = core.runs.runs[entries[at].id].first
         while slot and not (best and is_before(core, best, slot)):
             if meets(core, who, account_of(core, &core.orders[slot])):
                 best = slot
                 break
             slot = core.links[slot].after
     return best
+
+
+cdef inline int32_t best_of_tag(const Core *core, const Seeker *who, int32_t tag, int64_t bound) noexcept nogil:
+    """The first order of a tag that may meet the seeker, where its very first may not. O(orders of the tag)."""
+    cdef const Ranking *runs = &core.relation.sides[1 - who.side].tags[tag].runs
+    cdef int32_t best = first_met(core, who, runs.row, runs.size, bound, 0)
+    return best if best else first_met(core, who, runs.rest.entries, runs.rest.size, bound, 0)
 
 
 cdef inline int32_t best_of_all(Core *core, const Seeker *who, const uint64_t *fit) noexcept nogil:
@@ -356,15 +383,25 @@ cdef inline int64_t affordable(int64_t budget, int64_t need, int64_t price) noex
     return 1 + (budget - need) // price if price else INT64_MAX
 
 
-cdef inline void add_cost(Found *quote, int64_t cost) noexcept nogil:
-    quote.cost += <uint64_t>cost
-    quote.cost_high += quote.cost < <uint64_t>cost
+cdef extern from *:
+    """
+    static inline void add_product(uint64_t *low, uint64_t *high, int64_t a, int64_t b)
+    {
+        unsigned __int128 sum = ((unsigned __int128)*high << 64 | *low) + (unsigned __int128)a * (uint64_t)b;
+        *low = (uint64_t)sum;
+        *high = (uint64_t)(sum >> 64);
+    }
+    """
+    void add_product(uint64_t *low, uint64_t *high, int64_t a, int64_t b) nogil
 
 
 cdef inline Found quote_to_bid(
     Core *core, Seeker *who, int64_t size, int64_t budget, int64_t limit
 ) noexcept nogil:
-    """Up to `size` slots, with so much money; `limit` is what R11 asks before each, -1: the price itself."""
+    """Up to `size` slots, with so much money (-1: endless).
+
+    `limit` is what R11 asks before each, -1: the price itself.
+    """
     cdef Found quote
     cdef int32_t slot = 0
     cdef int64_t slots, price
@@ -377,13 +414,14 @@ cdef inline Found quote_to_bid(
         if not slot:
             break
         price = core.orders[slot].price
-        slots = affordable(budget, limit if limit >= 0 else price, price)
+        slots = affordable(budget, limit if limit >= 0 else price, price) if budget >= 0 else INT64_MAX
         if slots == 0:
             break
         slots = min(slots, min(size - quote.slots, <int64_t>open_of(&core.orders[slot])))
-        budget -= slots * price
+        if budget >= 0:
+            budget -= slots * price
         quote.slots += slots
-        add_cost(&quote, slots * price)
+        add_product(&quote.cost, &quote.cost_high, slots, price)
         quote.worst = price
     return quote
 
@@ -418,7 +456,7 @@ cdef inline Found quote_to_ask(Core *core, Seeker *who, int64_t size) noexcept n
             taken += 1
         core.accounts[core.orders[slot].owner].taken += slots * price
         quote.slots += slots
-        add_cost(&quote, slots * price)
+        add_product(&quote.cost, &quote.cost_high, slots, price)
         quote.worst = price
     for at in range(taken):
         core.accounts[buyers[at]].taken = 0

@@ -64,32 +64,42 @@ class BookError(Exception):
 
 
 class UnknownOrder(BookError, LookupError):  # noqa: N818 - the market's word
-    """No order ever had this id (R12)."""
+    """No order ever had this id (R12); `args` has it."""
 
-    def __init__(self, order: object) -> None:
-        super().__init__(f"order {order} is not in the book: it was never added")
+    def __str__(self) -> str:
+        return f"order {self.args[0]} is not in the book: it was never added"
 
 
 class FinishedOrder(BookError, LookupError):  # noqa: N818 - the market's word
-    """The order with this id is gone: filled, cancelled, expired or removed (R12)."""
+    """The order with this id is gone: filled, cancelled, expired or removed (R12); `args` has it."""
 
-    def __init__(self, order: object) -> None:
-        super().__init__(f"order {order} is finished: it was in the book, and its id is never taken again")
+    def __str__(self) -> str:
+        return f"order {self.args[0]} is finished: its index had an order of this number or a higher one"
 
 
 class DuplicateOrder(BookError, ValueError):  # noqa: N818 - the market's word
-    """The index of this id is taken by an order that is in the book."""
+    """The index of this id is taken by an order that is in the book; `args` has it."""
 
-    def __init__(self, order: object) -> None:
-        super().__init__(f"order {order} is in the book already, or another that has its index")
+    def __str__(self) -> str:
+        return f"order {self.args[0]} is in the book already, or another that has its index"
 
 
 class OrderRefused(BookError, ValueError):  # noqa: N818 - the market's word
-    """The market's rules refuse this order; `code` is UNFUNDED, NOT_WHOLE or WOULD_MATCH."""
+    """The market's rules refuse this order; `code` is UNFUNDED, NOT_WHOLE, WOULD_MATCH or NO_MEMORY."""
 
     def __init__(self, code: int, says: str) -> None:
-        super().__init__(says)
+        super().__init__(code, says)
         self.code = code
+
+    def __str__(self) -> str:
+        return str(self.args[1])
+
+
+class UnsettledBook(BookError):  # noqa: N818 - the market's word
+    """Something waits to be matched, and a single call could not say what: SETTLE first, by `apply`."""
+
+    def __str__(self) -> str:
+        return "orders wait to be matched: apply a SETTLE request first, whose results say which"
 
 
 class BadBookValue(BookError, ValueError):  # noqa: N818 - the market's word
@@ -128,9 +138,10 @@ class Quote(NamedTuple):
 
 def checked(field: str, value: SupportsIndex, low: int, high: int) -> int:
     """Return `value` as an int within low..high; raise BadBookValue naming `field` where it is outside."""
-    number = index(value)  # TypeError where it is no integer
+    number = int.__pos__(index(value))  # TypeError where it is no integer; exactly an int in any case
     if not low <= number <= high:
-        raise BadBookValue(f"{field} is {number}: it must be from {low} to {high}")
+        most = f"2**{FLAGS} - 1" if high == FLAGS_MAX else high
+        raise BadBookValue(f"{field} is {number}: it must be from {low} to {most}")
     return number
 
 
@@ -139,6 +150,24 @@ def checked_numbers(field: str, numbers: Sequence[int]) -> tuple[int, ...]:
     if len(numbers) != NUMBERS:
         raise BadBookValue(f"{field} has {len(numbers)} entries: it must have {NUMBERS}")
     return tuple(checked(f"{field}[{i}]", number, INT32_MIN, INT32_MAX) for i, number in enumerate(numbers))
+
+
+def plain_screen(screen: Screen) -> Screen:
+    """The same screen, of exact ints in a tuple and frozensets, so that equal screens are equal.
+
+    TypeError where a part is no integer, or no collection of them.
+    """
+    minimums, flags, only, blocked = screen
+    if only.__class__ is blocked.__class__ is frozenset and not (only or blocked):
+        plain = minimums.__class__ is tuple and flags.__class__ is int and {*map(type, minimums)} <= {int}
+        if plain and screen.__class__ is Screen:
+            return screen
+    return Screen(
+        tuple(int.__pos__(index(number)) for number in minimums),
+        int.__pos__(index(flags)),
+        frozenset(int.__pos__(index(account)) for account in only),
+        frozenset(int.__pos__(index(account)) for account in blocked),
+    )
 
 
 def check_screen(screen: Screen) -> None:
@@ -184,7 +213,8 @@ class Book(Protocol):
     def keep_screen(self, screen: Screen) -> int:
         """Return a handle for `screen`, for requests until `drop_screen`; each keep wants its drop.
 
-        Handles are not negative; 0 is the screen that asks nothing, which is always kept.
+        Handles are not negative; 0 is the screen that asks nothing, which is always kept. As a file's number
+        may, a handle that was dropped may be given again, for another screen.
         """
 
     def drop_screen(self, handle: int) -> None:
@@ -274,9 +304,8 @@ class Book(Protocol):
     ) -> list[Match]:
         """Place a bid, as a BID request; `screen` is a handle, 0 for none. Returns its matches.
 
-        What waits to be matched (told, or given back by RETURN) is matched first, as before any request;
-        these matches come first, and are not told where the call is then refused: do SETTLE before.
-        Raises DuplicateOrder, FinishedOrder, BadBookValue, and OrderRefused where the rules refuse it.
+        Raises DuplicateOrder, FinishedOrder, BadBookValue, OrderRefused where the rules refuse it, and
+        UnsettledBook while something else waits to be matched (told, or given back by RETURN).
         """
 
     def ask(
@@ -295,11 +324,15 @@ class Book(Protocol):
     def quote_bid(self, account: int, price: int, size: int, screen: Screen, spend: int = NO_BOUND) -> Quote:
         """What a bid would get if it came now: up to `size` slots at `price` or better (R6, R7, R11).
 
-        NOBODY as account: the money of nobody counts, no seller is excluded. O((slots + k) * log n).
+        NOBODY as account: the money of nobody counts, no seller is excluded. O((asks seen + k) * log n);
+        what the screen's lists or its own account refuse is seen.
         """
 
     def quote_ask(self, machine: int, price: int, size: int) -> Quote:
-        """What an ask of a machine would sell if it came now, at `price` or better. O((slots + s) log n)."""
+        """What an ask of a machine would sell if it came now, at `price` or better.
+
+        O((bids seen + s) * log n).
+        """
 
     def depth(self, side: int, most: int = INT32_MAX) -> list[tuple[int, int]]:
         """Return (price, open slots), best first, of what is live on side BID or ASK (R11).
@@ -357,6 +390,6 @@ __all__ = [
     "ASK", "BID", "FLAGS", "FLAGS_MAX", "ID_LIMIT", "INDEX_BITS", "INT32_MAX", "INT32_MIN", "INT64_MAX",
     "INT64_MIN", "NOBODY", "NO_BOUND", "NUMBERS", "NUMBER_MAX", "PLACE_MAX", "PRICE_MAX", "BadBookValue",
     "Book", "BookError", "DuplicateOrder", "FinishedOrder", "Match", "OrderRefused", "Quote", "Results",
-    "Screen", "UnknownOrder", "check_screen", "checked", "checked_numbers", "index_of", "make_book",
-    "number_of", "order_id",
+    "Screen", "UnknownOrder", "UnsettledBook", "check_screen", "checked", "checked_numbers", "index_of",
+    "make_book", "number_of", "order_id", "plain_screen",
 ]  # fmt: skip

@@ -78,7 +78,7 @@ def _check_orders(state: State) -> None:
 
 
 def _check_owners(state: State) -> None:
-    """Every order is once in its owner's list, within the bounds of its account's prices."""
+    """Every order is once in its owner's list, known to the bounds of its account's money."""
     orders, listed = state["orders"], Counter[int]()
     for side, owners in ((BID, state["accounts"]), (ASK, state["machines"])):
         for owner, entry in owners.items():
@@ -91,7 +91,9 @@ def _check_owners(state: State) -> None:
                     f"slot {slot} in the list of owner {owner}"
                 )
                 if side == BID:
-                    assert entry["lowest"] <= row["price"] <= entry["highest"], f"bounds of account {owner}"
+                    paid = row["price"] <= entry["free"]
+                    known = row["price"] <= entry["awake"] if paid else row["price"] >= entry["asleep"]
+                    assert known, f"bounds of account {owner}: {entry}, a bid of {row['price']}"
                 listed[slot] += 1
                 assert listed[slot] == 1, f"slot {slot} is listed twice"
                 slot, before = links["owner_after"], slot
@@ -152,8 +154,13 @@ def _check_tags(state: State, side: int) -> None:
             runs.setdefault(run["tag"], []).append(at)
             assert tags[run["tag"]]["used"], f"run {at} has a tag that nobody holds"
     for tag, row in tags.items():
-        heap = row["runs"]
-        _check_heap(f"tag {tag} of side {side}", heap, state["in_runs"], runs.get(tag, []))
+        heap = [*reversed(row["ranked"]), *row["rest"]]
+        _check_heap(f"rest of tag {tag}", row["rest"], state["in_runs"], [e["id"] for e in row["rest"]])
+        assert sorted(e["id"] for e in heap) == sorted(runs.get(tag, [])), f"runs of tag {tag} of side {side}"
+        keys = [(e["price"], e["place"]) for e in heap[: len(row["ranked"]) + 1]]
+        assert keys == sorted(keys), f"row of tag {tag} of side {side}: {keys}"
+        assert row["ranked"] or not heap, f"row of tag {tag} of side {side} is empty"
+        assert all(state["in_runs"][e["id"]] == -1 for e in row["ranked"]), f"places in the row of tag {tag}"
         strays = sum(not state["runs"][entry["id"]]["listed"] for entry in heap)
         assert row["strays"] == strays, f"tag {tag} of side {side}: {strays} strays"
         for entry in heap:
@@ -170,7 +177,7 @@ def _check_tags(state: State, side: int) -> None:
     best = state["sides"][side]["best"]
     _check_heap(f"best of side {side}", best, {t: row["where"] for t, row in tags.items()}, runs)
     for entry in best:
-        top = tags[entry["id"]]["runs"][0]
+        top = tags[entry["id"]]["ranked"][-1]
         assert (entry["price"], entry["place"]) == (top["price"], top["place"]), f"best: {entry}, not {top}"
 
 

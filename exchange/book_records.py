@@ -56,7 +56,9 @@ EXPIRED: Final = 3  # order, slots (its open ones); earliest expiry first, then 
 REFUSED: Final = 4  # order, code; other: with BAD_VALUE the position of the field in REQUEST_FIELDS
 
 # why a request is refused
-UNKNOWN, DUPLICATE, FINISHED, BAD_VALUE, WRONG_SIDE, UNFUNDED, NOT_WHOLE, WOULD_MATCH = range(1, 9)
+UNKNOWN, DUPLICATE, FINISHED, BAD_VALUE, WRONG_SIDE, UNFUNDED, NOT_WHOLE, WOULD_MATCH, NO_MEMORY = range(
+    1, 10
+)
 SAYS: Final = {
     UNKNOWN: "no order ever had this id (R12)",
     DUPLICATE: "an order with this id is in the book (R12)",
@@ -66,6 +68,7 @@ SAYS: Final = {
     UNFUNDED: "its account, or what it may spend, cannot pay one hour at its limit (R11)",
     NOT_WHOLE: "not all of it could be matched at once (R8, fok)",
     WOULD_MATCH: "it would match on arrival (R8, post_only)",
+    NO_MEMORY: "there is no memory for an index or an account as high as this",
 }
 
 REQUEST_FIELDS: Final = [
@@ -78,6 +81,18 @@ RESULT_FIELDS: Final = [
 ]  # fmt: skip
 REQUEST: Final = Struct("<qqqqqiiiBBH")
 RESULT: Final = Struct("<qqqiiBBHI")
+
+
+def says_of(bid: bool, field: str, value: int) -> str:
+    """What is wrong with a field of a single call's request; `bid`: it was a bid."""
+    if field == "owner":
+        word, call = ("account", "set_account") if bid else ("machine", "set_machine")
+        return f"{word} is {value}: it was never set, call {call} first"
+    if field == "screen":
+        return f"screen is {value}: no screen is kept under it"
+    if field == "spend" and value == NO_BOUND:
+        return f"spend is {value}: a market bid must say what it may spend (R8)"
+    return f"{field} is {value}: out of its range"
 
 
 class Buffer(Protocol):

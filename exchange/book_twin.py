@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from operator import index
+from typing import Final
 
 from sortedcontainers import SortedSet
 
@@ -43,10 +44,13 @@ from exchange.book import (
     check_screen,
     checked,
     checked_numbers,
+    plain_screen,
 )
 from exchange.book_records import STANDING, Buffer
 from exchange.matcher_twin import Rows
 from exchange.twin_orders import PLAIN, Account, Ask, Bid, Machine, Side
+
+ENDLESS: Final = 1 << 128  # money: more than all that there is could cost
 
 
 class Book:
@@ -137,6 +141,7 @@ class Book:
 
     def keep_screen(self, screen: Screen) -> int:
         """Return the handle of a screen, a new one where it has none."""
+        screen = plain_screen(screen)
         check_screen(screen)
         handle = self.handles.get(screen)
         if handle is None:
@@ -176,6 +181,7 @@ class Book:
             size=checked("open", open, 0, INT32_MAX),
             place=checked("place", place, INT64_MIN, PLACE_MAX),
         )
+        screen = plain_screen(screen)
         check_screen(screen)
         bid.screen, bid.spend = screen, checked("spend", spend, 0, INT64_MAX)
         self.enter(bid)
@@ -255,6 +261,7 @@ class Book:
         entry = self.find(order)
         if not isinstance(entry, Bid):
             raise BadBookValue(f"order {order} is an ask: only a bid has a screen")
+        screen = plain_screen(screen)
         check_screen(screen)
         entry.screen = screen
         self.refresh(entry, touch=True)
@@ -413,11 +420,13 @@ class Book:
     def quote_bid(self, account: int, price: int, size: int, screen: Screen, spend: int = NO_BOUND) -> Quote:
         """Return what a bid would get (R6, R7, R11)."""
         checked("account", account, NOBODY, ID_LIMIT - 1)
-        free = NO_BOUND if account == NOBODY else self.account(account).free
+        free = ENDLESS if account == NOBODY else self.account(account).free
         price = checked("price", price, 0, PRICE_MAX)
         size = checked("size", size, 0, INT32_MAX)
+        screen = plain_screen(screen)
         check_screen(screen)
-        money = min(free, checked("spend", spend, 0, INT64_MAX))
+        spend = checked("spend", spend, 0, INT64_MAX)
+        money = free if spend == NO_BOUND else min(free, spend)
         return matcher.offer(self, account, price, size, screen, money)
 
     def quote_ask(self, machine: int, price: int, size: int) -> Quote:
@@ -435,6 +444,7 @@ class Book:
         self, screen: Screen, price: int = PRICE_MAX, most: int = INT32_MAX
     ) -> list[tuple[int, int]]:
         """Return (price, open slots) of the live asks that pass a screen, best first."""
+        screen = plain_screen(screen)
         check_screen(screen)
         price = checked("price", price, 0, PRICE_MAX)
         asks = (a for a in self.asks.live.values() if a.price <= price and a.machine.passes(screen))

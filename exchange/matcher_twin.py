@@ -29,6 +29,7 @@ from exchange.book import (
     Results,
     Screen,
     UnknownOrder,
+    UnsettledBook,
 )
 from exchange.twin_orders import Ask, Bid, Machine, Order
 
@@ -187,14 +188,14 @@ class Run:
             raise _Refused(r.BAD_VALUE, "owner")
         if terms != r.MARKET:
             self.within(request, "price", 0, PRICE_MAX)
-        spend = self.within(request, "spend", 0, INT64_MAX)
+        spend = self.within(request, "spend", 0, INT64_MAX - (terms == r.MARKET))
         expires = self.within(request, "expires", 0, INT64_MAX)
         size = self.within(request, "size", 1, INT32_MAX)
         screen = self.screen(request.screen)
         if terms not in OF_BIDS:
             raise _Refused(r.BAD_VALUE, "terms")
         account = self.book.accounts[buyer]
-        if terms == r.MARKET and (spend in (0, NO_BOUND) or spend > account.free):
+        if terms == r.MARKET and (spend == 0 or spend > account.free):
             raise _Refused(r.UNFUNDED)
         money = min(account.free, spend)
         if terms != r.MARKET and money < limit:
@@ -424,13 +425,14 @@ def apply(book: Book, requests: r.Buffer, results: Results | None) -> Rows:
 
 
 def one(book: Book, kind: int, order: int, **given: int) -> list[Row]:
-    """Do a single request, after what waits; raise where it is refused. `given` is in the call's order."""
-    run = Run(book)
-    run.match()
-    if kind in (r.AMEND, r.CANCEL):
-        book.find(order)
+    """Do a single request where nothing waits; raise where it is refused. `given` is in the call's order."""
+    if kind in (r.AMEND, r.CANCEL) and not INT64_MIN <= index(order) <= INT64_MAX:
+        raise UnknownOrder(order)
     fields = {"order": order, **given}
     request = Request(kind=kind, **{name: _fitting(kind, name, value) for name, value in fields.items()})
+    if book.first_pair() is not None:
+        raise UnsettledBook()
+    run = Run(book)
     run.do(request)
     _, at, *_, what, code = run.rows[-1]
     if what == r.REFUSED:
@@ -461,7 +463,7 @@ def _error(request: Request, at: int, code: int) -> BookError:
     if code == r.FINISHED:
         return FinishedOrder(order)
     if code == r.BAD_VALUE:
-        return _bad(request.kind, FIELDS[at], request[at])
+        return BadBookValue(r.says_of(request.kind == r.BID, FIELDS[at], request[at]))
     if code == r.WRONG_SIDE:
         return BadBookValue(f"order {order}: {r.SAYS[code]}")
     return OrderRefused(code, f"order {order} is refused: {r.SAYS[code]}")

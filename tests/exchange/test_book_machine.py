@@ -337,6 +337,7 @@ def test_any_sequence_of_calls_agrees() -> None:
             stateful_step_count=STEPS,
             deadline=None,
             derandomize=True,
+            report_multiple_bugs=False,
             suppress_health_check=list(HealthCheck),
         ),
     )
