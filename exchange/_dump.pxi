@@ -69,6 +69,8 @@ cdef dict state_of(Book book):
         "touched": [heap_of(&core.touched[side]) for side in range(2)],
         "renewals": heap_of(&core.renewals),
         "expiry": heap_of(&core.expiry),
+        "hungry": heap_of(&core.hungry),
+        "hungry_since": core.hungry_since,
         "sides": sides,
         "demands": demands,
         "kinds": core.relation.kinds,

@@ -1,7 +1,8 @@
 /* Memory of the book.
  *
- * zeroed(): arrays that are addressed by id. New entries are zero, and cost nothing until they are touched, so an
- * array may be as long as its highest id says. NULL where there is no memory; `old` is then as it was.
+ * zeroed(): arrays that are addressed by id. New entries are zero, and cost nothing until they are touched; what
+ * was there before is copied, so that it comes to lie on large pages too. Ids are dense. NULL where there is no
+ * memory; `old` is then as it was.
  * grown(): heaps, levels and scratch, in the middle of a change. Without memory there the process ends: half a
  * change must never be seen, and whoever keeps a log starts again from it. */
 #ifndef COREHOUR_MEMORY_H

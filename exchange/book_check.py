@@ -29,6 +29,7 @@ def check_state(state: State) -> None:
         _check_passing(state)
         _check_partners(state)
         _check_expiry(state)
+        _check_hungry(state)
     except (AssertionError, KeyError, IndexError) as broken:
         dump = "\n".join(f"{name}: {value}" for name, value in state.items())
         raise AssertionError(f"{type(broken).__name__}: {broken}\n{dump}") from broken
@@ -286,6 +287,11 @@ def _check_partners(state: State) -> None:
     assert sorted(state["in_renewals"]) == sorted(bids), "places in renewals"
     for entry in state["renewals"]:
         assert (entry["price"], entry["place"]) == _key(orders[entry["id"]]), f"renewals: key of {entry}"
+
+
+def _check_hungry(state: State) -> None:
+    """Screens that may have a bid for a touched ask stand in order."""
+    _check_heap("hungry", state["hungry"], None, {entry["id"] for entry in state["hungry"]})
 
 
 def _check_expiry(state: State) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import pickle
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import pytest
@@ -257,3 +258,45 @@ def test_errors_can_be_sent_to_another_process() -> None:
     for error in errors:
         copy = pickle.loads(pickle.dumps(error))
         assert (type(copy), str(copy), copy.args) == (type(error), str(error), error.args)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_many_slots_that_return_together_meet_as_in_the_twin(seed: int) -> None:
+    """More asks touched than are looked at one by one; buyers who sell, screens, lists, and little money."""
+    dice = Random(seed)
+    books = [_book.Book(), make_book(twin=True)]
+    screens = [Screen()]
+    for _ in range(6):
+        minimums = tuple(dice.choice([-1, 0, 1, 2, 3]) if at < 2 else -9 for at in range(16))
+        refused = frozenset(dice.sample(range(5), dice.choice([0, 0, 1, 2])))
+        screens.append(Screen(minimums, dice.choice([0, 0, 1]), frozenset(), refused))
+    handles = [[book.keep_screen(screen) for screen in screens] for book in books]
+    for book in books:
+        for account in range(5):
+            book.set_account(account, True, 10**6 if account else 900)
+    for machine in range(25):
+        numbers, flags = [dice.randrange(4) for _ in range(16)], dice.choice([0, 1])
+        for book in books:
+            book.set_machine(machine, machine % 5, numbers, flags, True)
+    contracts: list[tuple[int, int, int]] = []
+    for turn in range(40):
+        asked: list[tuple[dict[str, int], int]] = []  # a request's fields, and which screen
+        for order in range(40):
+            id_ = order_id(turn, order + 100 * (turn % 3))
+            side = dice.choice([r.BID, r.ASK])
+            fields = {"kind": side, "order": id_, "price": dice.randint(8, 14), "size": dice.randint(1, 3)}
+            fields["owner"] = dice.randrange(5 if side == r.BID else 25)
+            asked.append((fields, dice.randrange(len(screens)) if side == r.BID else 0))
+        dice.shuffle(contracts)
+        for bid, ask, slots in contracts[: dice.randint(0, len(contracts))]:
+            asked.append(({"kind": r.RETURN, "order": bid, "other": ask, "size": slots}, 0))
+        del contracts[: sum(fields["kind"] == r.RETURN for fields, _ in asked)]
+        asked.append(({"kind": r.ACCOUNT, "owner": 0, "price": dice.choice([50, 900]), "size": 1}, 0))
+        rows = []
+        for at, book in enumerate(books):
+            sent = [request(**fields, screen=handles[at][screen]) for fields, screen in asked]
+            rows.append(book.apply(b"".join(sent)).rows())
+        assert rows[0] == rows[1]
+        contracts += [(row[0], row[1], row[3]) for row in rows[0] if row[5] == r.MATCH]
+        books[0]._check()
+    assert as_any(books[0])._state()["hungry_since"] > 0
