@@ -274,11 +274,13 @@ cdef class Book:
         return 0
 
     def keep_screen(self, screen):
+        """Return a handle for `screen`, for requests until `drop_screen`; each keep wants its drop."""
         cdef int32_t tag = self.intern(screen)
         self.core.relation.demands[tag].kept += 1
         return tag
 
     def drop_screen(self, handle):
+        """End one `keep_screen`. Bids that have the screen keep it. Raises BadBookValue for no handle."""
         cdef int overflow = 0
         handle = exact(handle)
         cdef int64_t tag = PyLong_AsLongLongAndOverflow(handle, &overflow)
@@ -292,6 +294,7 @@ cdef class Book:
     # ---- told: who may match
 
     def set_account(self, account, present, free):
+        """Set whether a buyer's client is present (R6) and the account's free money (int64, R11)."""
         cdef bint here = present
         account, free = exact(account), exact(free)
         cdef int64_t index = whole("account", account, 0, ID_MAX)
@@ -300,6 +303,7 @@ cdef class Book:
         tell_account(&self.core, <int32_t>index, here, money)
 
     def set_machine(self, machine, account, numbers, flags, ready):
+        """Set a machine's seller, profile (R24, R27), and whether it is ready (R6)."""
         cdef bint is_ready = ready
         machine, account, flags = exact(machine), exact(account), exact(flags)
         cdef int64_t index = whole("machine", machine, 0, ID_MAX)
@@ -311,10 +315,12 @@ cdef class Book:
         tell_machine(&self.core, <int32_t>index, <int32_t>seller, row, is_ready)
 
     def set_ready(self, machine, ready):
+        """Set whether a machine that was set before is ready (R6). O(its asks * log n)."""
         cdef bint is_ready = ready
         tell_ready(&self.core, self.known_machine(exact(machine)), is_ready)
 
     def set_number(self, machine, attribute, value):
+        """Set one number of a machine that was set before, such as its reputation (R27); as `set_machine`."""
         machine, attribute, value = exact(machine), exact(attribute), exact(value)
         cdef int32_t index = self.known_machine(machine)
         cdef int64_t column = whole("attribute", attribute, 0, 15)
@@ -343,6 +349,7 @@ cdef class Book:
         return id
 
     def add_bid(self, order, account, price, open, place, screen, spend=INT64_MAX):
+        """Add a bid of an account that was set before; `spend` is the most that it may still spend (R3)."""
         order, account, price, open = exact(order), exact(account), exact(price), exact(open)
         place, spend, screen = exact(place), exact(spend), plain_screen(screen)
         cdef int64_t id = self.new_id(order)
@@ -357,6 +364,7 @@ cdef class Book:
                          False))
 
     def add_ask(self, order, machine, price, open, place):
+        """Add an ask of a machine that was set before. Raises as `add_bid`. O(log n)."""
         order, machine, price = exact(order), exact(machine), exact(price)
         open, place = exact(open), exact(place)
         cdef int64_t id = self.new_id(order)
@@ -388,6 +396,7 @@ cdef class Book:
         return slot
 
     def reprice(self, order, price, place):
+        """Give an order another limit and place in time (R9)."""
         order, price, place = exact(order), exact(price), exact(place)
         cdef int32_t slot = self.slot_of(order)
         cdef int64_t limit = whole("price", price, 0, PRICE_MAX)
@@ -395,6 +404,7 @@ cdef class Book:
         move_order(&self.core, slot, limit, when)
 
     def rescreen(self, order, screen):
+        """Give a bid another screen at its old place (R9). O(log n), and O(k) where the screen is new."""
         order, screen = exact(order), plain_screen(screen)
         cdef int32_t slot = self.slot_of_bid(order, "a screen")
         check_screen(screen)
@@ -402,6 +412,7 @@ cdef class Book:
         self.forget_idle()
 
     def set_open(self, order, open):
+        """Set how many slots are free to be matched; 0 is busy (R10). O(log n)."""
         order, open = exact(order), exact(open)
         cdef int32_t slot = self.slot_of(order)
         cdef int64_t size = whole("open", open, 0, INT32_MAX)
@@ -409,6 +420,7 @@ cdef class Book:
                self.core.orders[slot].running)
 
     def set_spend(self, order, spend):
+        """Set the most that a bid may still spend (R3); below its price it is not live. O(log n)."""
         order, spend = exact(order), exact(spend)
         cdef int32_t slot = self.slot_of_bid(order, "a most to spend")
         cdef int64_t most = whole("spend", spend, 0, INT64_MAX)
@@ -416,12 +428,14 @@ cdef class Book:
         refresh(&self.core, slot, False)
 
     def remove(self, order):
+        """Take an order out, with what was known of its partners; it is finished. O(log n)."""
         discard(&self.core, self.slot_of(exact(order)))
         self.forget_idle()
 
     # ---- told: last partners
 
     def add_partner(self, bid, ask, slots):
+        """Add slots of this bid whose last partner was this ask (R14); less than none in sum is none."""
         bid, ask, slots = exact(bid), exact(ask), exact(slots)
         cdef int32_t of_bid = self.slot_of(bid), of_ask
         if self.core.orders[of_bid].side != BID:
@@ -432,11 +446,13 @@ cdef class Book:
         tell_partner(&self.core, of_bid, of_ask, whole("slots", slots, -INT32_MAX, INT32_MAX))
 
     def clear_partners(self):
+        """Forget all partners: the slots that returned together have been settled (R14)."""
         forget_partners(&self.core)
 
     # ---- told: matching
 
     def next_match(self, arriving=-1, partners_only=False):
+        """Return the first match as (bid, ask, execution price, slots), or None; changes no order."""
         cdef bint renewals = partners_only
         cdef int64_t newcomer = whole("arriving", exact(arriving), -1, INT64_MAX)
         cdef Pair pair
@@ -446,6 +462,7 @@ cdef class Book:
         return self.core.orders[pair.bid].id, self.core.orders[pair.ask].id, pair.price, pair.slots
 
     def settled(self):
+        """Forget what was touched: the engine promises that `next_match()` over all pairs returns None."""
         forget_touched(&self.core)
 
     # ---- asked
@@ -465,6 +482,7 @@ cdef class Book:
         return 0
 
     def apply(self, requests, results=None):
+        """Do the requests (REQUEST records, one after the other) and match after each (R5)."""
         cdef Results into = Results() if results is None else results
         cdef Py_buffer view
         cdef void *copy = NULL
@@ -526,6 +544,7 @@ cdef class Book:
         return found
 
     def bid(self, order, account, price, size, screen=0, terms=0, spend=INT64_MAX, expires=0):
+        """Place a bid, as a BID request; `screen` is a handle, 0 for none. Returns its matches."""
         cdef Request request
         request.kind, request.other, request.pad = DO_BID, -1, 0
         request.order = fitting("order", order, INT64_MIN, INT64_MAX)
@@ -539,6 +558,7 @@ cdef class Book:
         return self.matches(&request, NULL)
 
     def ask(self, order, machine, price, size, terms=0, expires=0):
+        """Place an ask, as an ASK request. Returns matches and raises as `bid`."""
         cdef Request request
         request.kind, request.other, request.spend, request.screen, request.pad = DO_ASK, -1, INT64_MAX, 0, 0
         request.order = fitting("order", order, INT64_MIN, INT64_MAX)
@@ -550,6 +570,7 @@ cdef class Book:
         return self.matches(&request, NULL)
 
     def amend(self, order, price=-1, size=-1, screen=-1):
+        """Give an order new terms, as an AMEND request (R9); -1 leaves a term as it is. Raises as `bid`."""
         cdef Request request
         memset(&request, 0, sizeof(Request))
         request.kind, request.order = DO_AMEND, named_order(order)
@@ -559,6 +580,7 @@ cdef class Book:
         return self.matches(&request, NULL)
 
     def cancel(self, order):
+        """End an order; returns the slots that were still open. Raises UnknownOrder, FinishedOrder."""
         cdef Request request
         cdef int32_t gone = 0
         memset(&request, 0, sizeof(Request))
@@ -569,6 +591,7 @@ cdef class Book:
     # ---- what is there
 
     def quote_bid(self, account, price, size, screen, spend=INT64_MAX):
+        """What a bid would get if it came now: up to `size` slots at `price` or better (R6, R7, R11)."""
         account, price, size, spend = exact(account), exact(price), exact(size), exact(spend)
         screen = plain_screen(screen)
         cdef int32_t who = self.known_account(account, -1), tag
@@ -584,6 +607,7 @@ cdef class Book:
         return Quote(found.slots, (<object>found.cost_high << 64) + found.cost, found.worst)
 
     def quote_ask(self, machine, price, size):
+        """What an ask of a machine would sell if it came now, at `price` or better."""
         machine, price, size = exact(machine), exact(price), exact(size)
         cdef int32_t index = self.known_machine(machine)
         cdef int64_t limit = whole("price", price, 0, PRICE_MAX)
@@ -592,6 +616,7 @@ cdef class Book:
         return Quote(found.slots, (<object>found.cost_high << 64) + found.cost, found.worst)
 
     def depth(self, side, most=INT32_MAX):
+        """Return (price, open slots), best first, of what is live on side BID or ASK (R11)."""
         cdef bint asks = whole("side", exact(side), BID, ASK)
         cdef int64_t levels = whole("most", exact(most), 0, INT32_MAX)
         cdef const Run *run
@@ -607,6 +632,7 @@ cdef class Book:
         return levels_of(&shown, levels)
 
     def depth_for(self, screen, price=PRICE_MAX, most=INT32_MAX):
+        """Return (price, open slots), best first, of live asks that pass `screen` at `price` or better."""
         cdef Seeker who
         cdef int32_t slot = 0
         cdef Rows shown
@@ -628,6 +654,7 @@ cdef class Book:
         return levels_of(&shown, levels)
 
     def best(self, side):
+        """Return the best price of what is live on side BID or ASK, or None. O(1)."""
         cdef bint asks = whole("side", exact(side), BID, ASK)
         cdef Heap *best = &self.core.relation.sides[ASK if asks else BID].best
         if not tidy(&self.core, ASK if asks else BID, INT64_MAX):
@@ -635,9 +662,11 @@ cdef class Book:
         return best.entries[0].price if asks else -best.entries[0].price
 
     def __len__(self):
+        """Return the number of orders, busy and sleeping ones included."""
         return self.core.count
 
     def _check(self):
+        """Verify every invariant; raise AssertionError with the state where one is broken. O(orders)."""
         check_state(self._state())
 
     def _state(self):
