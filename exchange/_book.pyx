@@ -248,6 +248,10 @@ cdef class Book:
                     raise MemoryError("no memory for a screen's accounts")
                 for i in range(<int32_t>len(accounts)):
                     demand.accounts[i] = accounts[i]
+            known = self.interned.get(screen)  # a collection may have run meanwhile, and anything with it
+            if known is not None:
+                release_memory(demand.accounts)
+        if known is None:
             tag = new_screen(&self.core.relation, &demand)
             if tag == <int32_t>len(self.screens):
                 self.screens.append(screen)
@@ -359,9 +363,15 @@ cdef class Book:
         cdef int64_t when = whole("place", place, INT64_MIN, PLACE_MAX)
         check_screen(screen)
         cdef int64_t most = whole("spend", spend, 0, INT64_MAX)
-        self.room_for_order(id)
-        self.enter(store(&self.core, id, BID, owner, self.intern(screen), limit, <int32_t>size, when, most, 0,
-                         False))
+        cdef int32_t tag = self.intern(screen)
+        try:
+            self.new_id(order)  # still: a collection may have run
+            self.room_for_order(id)
+        except BaseException:
+            release_screen(&self.core.relation, tag)
+            self.forget_idle()
+            raise
+        self.enter(store(&self.core, id, BID, owner, tag, limit, <int32_t>size, when, most, 0, False))
 
     def add_ask(self, order, machine, price, open, place):
         """Add an ask of a machine that was set before. Raises as `add_bid`. O(log n)."""
@@ -408,7 +418,14 @@ cdef class Book:
         order, screen = exact(order), plain_screen(screen)
         cdef int32_t slot = self.slot_of_bid(order, "a screen")
         check_screen(screen)
-        change_screen(&self.core, slot, self.intern(screen))
+        cdef int32_t tag = self.intern(screen)
+        try:
+            slot = self.slot_of_bid(order, "a screen")  # still: a collection may have run
+        except BaseException:
+            release_screen(&self.core.relation, tag)
+            self.forget_idle()
+            raise
+        change_screen(&self.core, slot, tag)
         self.forget_idle()
 
     def set_open(self, order, open):
