@@ -29,6 +29,11 @@ cdef dict state_of(Book book):
                 "where": tags.where[tag],
                 "used": bool(tags.used[tag // BLOCK] >> (tag % BLOCK) & 1),
                 "row": tuple(row),
+                "accepted": None if side == BID or tags.tags[tag].accepted == NULL else [
+                    i for i in range(64 * <size_t>tags.tags[tag].words)
+                    if tags.tags[tag].accepted[i // 64] >> (i % 64) & 1],
+                "is_current": tags.tags[tag].since == core.relation.changes,
+                "words": tags.tags[tag].words,
             }
         sides.append({"tags": rows, "best": heap_of(&tags.best), "unused": tags.unused,
                       "named": [tags.named[tag] for tag in range((tags.top + BLOCK - 1) // BLOCK)]})
@@ -75,6 +80,7 @@ cdef dict state_of(Book book):
         "demands": demands,
         "kinds": core.relation.kinds,
         "words": core.relation.words,
+        "accepted_words": core.relation.accepted_words,
         "room_words": core.relation.sides[ASK].room // BLOCK,
         "count": core.count,
         "last_place": core.last_place,

@@ -45,6 +45,9 @@ ctypedef struct Tag:
     Ranking runs  # of its live orders, by their first
     int64_t holders  # machines of a kind; bids with a screen, and keeps of it
     uint32_t hash
+    uint64_t *accepted  # of a kind: by screen whether it passes, as it was when there were
+    uint64_t since  # so many changes of screens; and so many words of bits
+    int32_t words
     int32_t strays  # runs that are not listed: the only ones whose price another run may have
     int32_t next  # links the kinds of one hash; and the tags that are not used
 
@@ -88,8 +91,10 @@ ctypedef struct Relation:
     uint64_t key  # of their hash
     int32_t kinds
     uint64_t *accepted  # scratch: by screen
-    int64_t words, most_words  # of all `passing`
+    int64_t words, most_words  # of all `passing`; of all `accepted` a fourth at most
+    int64_t accepted_words
     int32_t hand  # where the next row to be forgotten is looked for
+    uint64_t changes  # of which screens there are
     int32_t *idle  # screens that nobody has any more
     int32_t idles
 
@@ -145,6 +150,7 @@ cdef inline void free_tags(Tags *side) noexcept nogil:
     cdef int32_t at
     for at in range(side.top):
         free_ranking(&side.tags[at].runs)
+        free(side.tags[at].accepted)
     free(side.tags)
     free(side.prices)
     free(side.tops)
@@ -173,6 +179,12 @@ cdef inline void rank_tag(Tags *side, int32_t tag) noexcept nogil:
         replace(&side.best, side.where[tag] - 1, entry, side.where)
     else:
         push(&side.best, entry, side.where)
+
+
+cdef inline void read_row(const Tags *side, int32_t tag, int32_t *row) noexcept nogil:
+    cdef int i
+    for i in range(COLUMNS):
+        row[i] = side.columns[i * <size_t>side.room + tag]
 
 
 # ---- who passes what
@@ -223,6 +235,34 @@ cdef inline uint64_t *accepting(Relation *all, const int32_t *row) noexcept nogi
         all.accepted[block] = columns_screens(
             screens.columns, screens.room, block * BLOCK, row, screens.named[block], screens.used[block])
     return all.accepted
+
+
+cdef inline void forget_accepted(Relation *all, int32_t kind) noexcept nogil:
+    cdef Tag *tag = &all.sides[ASK].tags[kind]
+    if tag.accepted != NULL:
+        free(tag.accepted)
+        tag.accepted = NULL
+        all.accepted_words -= tag.words
+
+
+cdef inline const uint64_t *accepting_kind(Relation *all, int32_t kind) noexcept nogil:
+    """The same of a kind; remembered, where there is room, until there are other screens."""
+    cdef Tag *tag = &all.sides[ASK].tags[kind]
+    cdef int32_t words = blocks_of(&all.sides[BID])
+    cdef int32_t row[32]
+    if tag.accepted != NULL and tag.since == all.changes:
+        return tag.accepted
+    read_row(&all.sides[ASK], kind, row)
+    accepting(all, row)
+    if words == 1 or (tag.accepted == NULL and 4 * (all.accepted_words + words) > all.most_words):
+        return all.accepted
+    if tag.accepted == NULL or tag.words != words:
+        forget_accepted(all, kind)
+        tag.accepted, tag.words = <uint64_t *>grown(NULL, words, sizeof(uint64_t)), words
+        all.accepted_words += words
+    tag.since = all.changes
+    memcpy(tag.accepted, all.accepted, words * sizeof(uint64_t))
+    return tag.accepted
 
 
 cdef inline void forget_passing(Relation *all, int32_t screen) noexcept nogil:
@@ -346,12 +386,6 @@ cdef inline uint32_t hash_row(const int32_t *row, uint64_t key) noexcept nogil:
     return <uint32_t>(h >> 32)
 
 
-cdef inline void read_row(const Tags *side, int32_t tag, int32_t *row) noexcept nogil:
-    cdef int i
-    for i in range(COLUMNS):
-        row[i] = side.columns[i * <size_t>side.room + tag]
-
-
 cdef inline void write_row(Tags *side, int32_t tag, const int32_t *row) noexcept nogil:
     cdef int i
     for i in range(COLUMNS):
@@ -408,6 +442,7 @@ cdef inline void release_kind(Relation *all, int32_t kind) noexcept nogil:
     if kinds.tags[kind].holders:
         return
     read_row(kinds, kind, row)
+    forget_accepted(all, kind)
     mark_kind(all, kind, row, False)
     link = &all.buckets[kinds.tags[kind].hash & all.mask]
     while link[0] != kind:
@@ -428,6 +463,7 @@ cdef inline int32_t new_screen(Relation *all, const Demand *demand) noexcept nog
         all.demands = <Demand *>grown(all.demands, screens.room, sizeof(Demand))
         all.accepted = <uint64_t *>grown(all.accepted, screens.room // BLOCK, sizeof(uint64_t))
         all.idle = <int32_t *>grown(all.idle, screens.room, sizeof(int32_t))
+    all.changes += 1
     all.demands[screen] = demand[0]
     all.demands[screen].count = 0
     for i in range(COLUMNS):
@@ -452,6 +488,7 @@ cdef inline void drop_screen(Relation *all, int32_t screen) noexcept nogil:
     """Forget a screen that nobody holds."""
     cdef Tags *screens = &all.sides[BID]
     cdef int32_t block = screen // BLOCK, at
+    all.changes += 1
     forget_passing(all, screen)
     free(all.demands[screen].accounts)
     all.demands[screen].accounts = NULL

@@ -22,14 +22,13 @@ from exchange._screens cimport (
     Top,
     __builtin_ctzll,
     __builtin_prefetch,
-    accepting,
+    accepting_kind,
     allows,
     blocks_of,
     columns_least,
     columns_least_of,
     kind_passes,
     passing,
-    read_row,
 )
 
 ctypedef struct Seeker:
@@ -71,13 +70,11 @@ cdef inline bint meets(const Core *core, const Seeker *who, int32_t account) noe
     return who.side == ASK or allows(&core.relation.demands[who.tag], account)
 
 
-cdef inline uint64_t *sift(Core *core, const Seeker *who) noexcept nogil:
+cdef inline const uint64_t *sift(Core *core, const Seeker *who) noexcept nogil:
     """By tag of the other side: whether it fits, lists of sellers apart."""
-    cdef int32_t row[32]
     if who.side == BID:
         return passing(&core.relation, who.tag)
-    read_row(&core.relation.sides[ASK], who.tag, row)
-    return accepting(&core.relation, row)
+    return accepting_kind(&core.relation, who.tag)
 
 
 cdef inline int32_t patience_for(Core *core, const Seeker *who) noexcept nogil:
@@ -184,7 +181,7 @@ cdef inline void begin_walk(Core *core, const Seeker *who) noexcept nogil:
 cdef inline void begin_sifted(Core *core, Seeker *who) noexcept nogil:
     """Walk through the tags that fit alone."""
     cdef Tags *others = &core.relation.sides[1 - who.side]
-    cdef uint64_t *fit = sift(core, who)
+    cdef const uint64_t *fit = sift(core, who)
     cdef uint64_t bits
     cdef int32_t block, tag
     core.steps_size, who.sifted = 0, True

@@ -255,6 +255,16 @@ def _check_passing(state: State) -> None:
             assert demand["passing"] == true, f"screen {at}: {demand['passing']}, not {true}"
             assert demand["passes"] == len(true), f"screen {at}: {demand['passes']} kinds pass"
             assert demand["few"] in (None, true), f"screen {at}: the few that pass are {demand['few']}"
+    screens = {at: row for at, row in state["sides"][BID]["tags"].items() if row["used"]}
+    kept = 0
+    for kind, row in state["sides"][ASK]["tags"].items():
+        if row["used"] and row["accepted"] is not None:
+            kept += row["words"]
+            true = [at for at, screen in screens.items() if _passes(row["row"], screen["row"])]
+            assert not row["is_current"] or row["accepted"] == true, (
+                f"kind {kind}: {row['accepted']}, not {true}"
+            )
+    assert state["accepted_words"] == kept, f"{kept} words of kinds, {state['accepted_words']} are counted"
     assert state["words"] == words, f"{words} words are remembered, {state['words']} are counted"
 
 
