@@ -318,7 +318,7 @@ def test_without_an_exchange_programs_stand_still_until_it_is_heard(
             link = await on.echo((await on.happened("contract_opened"))[0]["contract"])
             os.kill(exchange, signal.SIGSTOP)
             await on.said(lines, "no exchange for ten minutes")
-            assert set(jailed().values()) == {"T"}
+            await until(lambda: set(jailed().values()) == {"T"})
             await give(link, 1, b"held")
             os.kill(exchange, signal.SIGCONT)
             await on.said(lines, "heard again")
