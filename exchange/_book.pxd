@@ -5,7 +5,7 @@ cimport cython
 from libc.stdint cimport int32_t, int64_t
 
 from exchange._orders cimport Core
-from exchange._rules cimport Request, Result, Rows
+from exchange._rules cimport Request, Rows
 
 
 @cython.final

@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """The compiled book: `exchange.book.Book` says what each call does, `exchange.book_twin` what it answers.
 
-Everything is C in `exchange/_*.pxd`, from the bottom up: `_heap` and `_levels`, `_screens` (which machines pass
-which screens), `_orders` (who is live), `_search` (the best that passes), `_match` (the one way to match) and
-`_rules` (requests). Here Python's values become C's, and back. No Python object per order; arrays grow by
+Everything is C in `exchange/_*.pxd`, from the bottom up: `_heap` and `_ranking`, `_screens` (which machines pass
+which screens), `_core` and `_queues` (where orders stand), `_orders` (who is live), `_search` (the best that
+passes), `_match` (the one way to match) and `_rules` (requests). Here Python's values become C's, and back. No Python object per order; arrays grow by
 doubling, and nothing is allocated while they are large enough.
 """
 
@@ -82,9 +82,19 @@ from exchange._rules cimport (
     quote_bid,
     say,
 )
-from exchange._screens cimport ASK, BID, BLOCK, Demand, Tags, drop_screen, expect_screen, new_screen, new_tag
-from exchange._screens cimport release_screen
-from exchange._screens cimport read_row
+from exchange._screens cimport (
+    ASK,
+    BID,
+    BLOCK,
+    Demand,
+    Tags,
+    drop_screen,
+    expect_screen,
+    new_screen,
+    new_tag,
+    read_row,
+    release_screen,
+)
 from exchange._search cimport (
     Found,
     Seeker,
@@ -226,14 +236,12 @@ cdef class Book:
     # ---- screens: equal ones are one
 
     cdef int32_t intern(self, object screen) except -1:
-        """The tag of a screen, with one holder more. Nobody's code but ours runs once it is checked."""
+        """The tag of a plain screen that was checked, with one holder more."""
         cdef Demand demand
         cdef int32_t tag, i
         cdef list accounts
-        screen = plain_screen(screen)
         known = self.interned.get(screen)
         if known is None:
-            check_screen(screen)
             memset(&demand, 0, sizeof(Demand))
             read_numbers(demand.row, "screen.minimums", screen.minimums)
             read_flags(&demand.row[16], screen.flags)
@@ -279,6 +287,8 @@ cdef class Book:
 
     def keep_screen(self, screen):
         """Return a handle for `screen`, for requests until `drop_screen`; each keep wants its drop."""
+        screen = plain_screen(screen)
+        check_screen(screen)
         cdef int32_t tag = self.intern(screen)
         self.core.relation.demands[tag].kept += 1
         return tag

@@ -4,7 +4,7 @@ A live order stands in a run. Busy and sleeping ones stand nowhere and cost matc
 in their key, so they come back to it (R10).
 """
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free
 
 from exchange._core cimport (

@@ -9,7 +9,7 @@ So what is ranked first may be too good, never too bad; `tidy` makes it true.
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 
-from exchange._core cimport ASK, Core, Listed, Order, Run, Runs, account_of, entry_of, open_of, worth
+from exchange._core cimport Core, Listed, Order, Run, Runs, account_of, entry_of, open_of, worth
 from exchange._heap cimport Entry, grown
 from exchange._ranking cimport Ranking, best_of, rank_in, rank_out, ranked
 from exchange._screens cimport Tags, rank_tag

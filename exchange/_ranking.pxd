@@ -26,10 +26,6 @@ cdef inline const Entry *best_of(const Ranking *all) noexcept nogil:
     return &all.row[all.size - 1]
 
 
-cdef inline int32_t count_of(const Ranking *all) noexcept nogil:
-    return all.size + all.rest.size
-
-
 cdef inline int32_t spot_in_row(const Ranking *all, int64_t price, int32_t id) noexcept nogil:
     """Where in the row an entry of this price is."""
     cdef int32_t low = 0, high = all.size, middle

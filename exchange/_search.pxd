@@ -10,7 +10,7 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport free
 
 from exchange._heap cimport ARITY, Entry, Heap, grown
-from exchange._core cimport INT64_MAX, Core, Order, Run, Step, account_of, open_of, worth
+from exchange._core cimport INT64_MAX, Core, Run, Step, account_of, open_of, worth
 from exchange._queues cimport tidy, tidy_tag
 from exchange._ranking cimport Ranking
 from exchange._screens cimport (
