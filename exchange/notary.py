@@ -44,6 +44,7 @@ CHECKED_S = 5.0  # between two `checked`, at least
 OWN = 10_000  # so many requests of the exchange's own are worth a `checked` by themselves
 AGAIN_S = 5.0  # a `suspend` that is not in the log by then is said again
 END_S = 4.0
+AGAIN = (".reinstate", ".unfreeze")  # requests after which somebody may be accused again
 NOTARY_RULES = 2  # from these rules on the market admits requests before their signatures are checked
 EXPECTED = (BadKeyError, UnreachableError, NotAdmittedError, LogGapError)
 log = logging.getLogger("notary")
@@ -66,7 +67,7 @@ class Findings:
     """
 
     def __init__(self, exchange: str, through: int, in_force: bool) -> None:
-        self._own = subjects.intake(exchange, "")
+        self._exchange, self._own = exchange, subjects.intake(exchange, "")
         self.accused: dict[str, Accused] = {}
         self.done = self.proved = through  # all checked; all checked, and the log says so
         self.in_force = in_force
@@ -87,8 +88,8 @@ class Findings:
                 self._hear(stored, stored.subject.removeprefix(self._own))
             else:
                 self._others = stored.sequence
-                if verdict == Verdict.TRUE and stored.subject.endswith(".reinstate"):
-                    self._reinstate(stored)
+                if verdict == Verdict.TRUE and stored.subject.endswith(AGAIN):
+                    self._may_be_again(stored)
         return found
 
     @property
@@ -118,14 +119,18 @@ class Findings:
             case {"version": int(version)} if kind == "rules":
                 self.in_force = version >= NOTARY_RULES
 
-    def _reinstate(self, stored: Stored) -> None:
-        """Who is reinstated may be accused again. Whether the asker may do so is the market's to say: for
-        whom it did nothing, a `suspend` does nothing either.
+    def _may_be_again(self, stored: Stored) -> None:
+        """Who is reinstated may be accused again; so may the exchange and the operator, in whose name a false
+        signature froze the market, after an `unfreeze`. Whether the asker may do so is the market's to say:
+        where it did nothing, another `suspend` does nothing either.
         """
-        body = decode_body(stored.data[SIGNATURE_CHARACTERS + 1 :]) or {}
-        account = body.get("account")
-        if isinstance(account, str) and account in self.accused and self.accused[account].stored:
-            del self.accused[account]
+        _, sender, kind = stored.subject.split(".")
+        whom: list[object] = [sender, self._exchange]
+        if kind == "reinstate":
+            whom = [(decode_body(stored.data[SIGNATURE_CHARACTERS + 1 :]) or {}).get("account")]
+        for account in whom:
+            if isinstance(account, str) and account in self.accused and self.accused[account].stored:
+                del self.accused[account]
 
 
 class Notary:

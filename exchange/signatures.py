@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 from nacl._sodium import ffi, lib
 
-from events.keys import SIGNATURE_CHARACTERS, raw_key
+from events.keys import SIGNATURE_CHARACTERS
 from events.log import Stored
 from events.requests import decode_body, signed_bytes
-from events.subjects import parse_intake
 from exchange import _signatures
+from exchange.admission import whose
 
 KNOWN = 1 << 14  # subjects whose key is remembered
 AHEAD = 2  # batches for each worker that may wait
@@ -115,8 +115,8 @@ class Checker:
 @functools.lru_cache(KNOWN)
 def _signer(subject: str) -> tuple[bytes | None, bytes]:
     """Whose signature a message on this subject must bear, if a valid key's, and what is signed before it."""
-    account, _ = parse_intake(subject) or ("", "")
-    return raw_key(account), signed_bytes(subject, b"")
+    known = whose(subject)
+    return known[2] if known else None, signed_bytes(subject, b"")
 
 
 def _unless_unreadable(stored: Stored, verdict: int) -> int:

@@ -128,6 +128,17 @@ def test_who_was_reinstated_may_be_accused_again() -> None:
     assert log.add(message("eve", "bid", "ann")) == [log.sequence]
 
 
+def test_after_an_unfreeze_operator_and_exchange_may_be_accused_again() -> None:
+    log = Log()
+    for name in ("operator", "exchange", "eve"):
+        assert log.add(message(name, "bid", "ann")) == [log.sequence]
+        log.add(own("suspend", account=key_of(name).public, request=log.sequence))
+    log.add(message("operator", "unfreeze", reason="seen to"))
+    for name in ("operator", "exchange"):
+        assert log.add(message(name, "bid", "ann")) == [log.sequence]
+    assert log.add(message("eve", "bid", "ann")) == []
+
+
 def test_under_older_rules_the_market_itself_refuses_false_signatures() -> None:
     log = Log(in_force=False)
     assert log.add(message("eve", "bid", "ann"), own("rules", epoch=1, version=1)) == []

@@ -73,6 +73,7 @@ def test_what_is_true() -> None:
 )
 def test_what_is_false(message: Stored) -> None:
     assert verdict(message) == Verdict.FALSE
+    assert admit(message, 1).refusal == "R35/signature/false"
     assert check([message]).false() == [message]
 
 
@@ -97,7 +98,7 @@ def test_what_is_false(message: Stored) -> None:
 )
 def test_what_accuses_nobody(message: Stored) -> None:
     assert verdict(message) == Verdict.UNREADABLE
-    assert admit(message).refusal == "R35/message/unreadable"
+    assert {admit(message, rules).refusal for rules in (1, 2)} == {"R35/message/unreadable"}
     assert check([message]).false() == []
 
 
