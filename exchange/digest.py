@@ -5,7 +5,7 @@ its weight is the first 128 bits of BLAKE2b over both as JSON; the digest is the
 Taking it costs O(entries changed since it was last taken).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
 
@@ -45,14 +45,16 @@ class Digest:
 
     def fresh(self) -> str:
         """The same, computed from every entry anew; equal to `take` unless a change was not told."""
-        return f"{sum(map(weight, self.rows())) % MODULUS:032x}"
-
-    def rows(self) -> Iterator[bytes]:
-        """Every entry of the state as of the last `take`, as a row."""
+        total = 0
         for key in self._weights:
             values = self._entry(key)
             assert values is not None, key
-            yield row(key, values)
+            total += weight(row(key, values))
+        return f"{total % MODULUS:032x}"
+
+    def keys(self) -> frozenset[Key]:
+        """What it sums over, as of the last `take`. O(entries)."""
+        return frozenset(self._weights)
 
     def fill(self, weights: dict[Key, int]) -> None:
         """Begin with entries whose weights are known: those of a snapshot."""

@@ -109,11 +109,13 @@ class State:
             frozenset(self.index(key) for key in screen.blocked),
         )
 
-    def _tell_account(self, account: Account) -> None:
+    def tell_account(self, account: Account) -> None:
+        """Tell the book who is there, with how much money. As `Book.set_account`."""
         self.book.set_account(self.index(account.key), account.present, account.free)
         self.digest.touch(("account", account.key))
 
-    def _tell_machine(self, machine: Machine) -> None:
+    def tell_machine(self, machine: Machine) -> None:
+        """Tell the book a machine's profile, and whether it is ready. As `Book.set_machine`."""
         numbers = dict(machine.numbers, reputation=self.accounts[machine.account].reputation)
         row = [numbers.get(name, 0) for name in SCREEN_NUMBERS]
         row += [0] * (books.NUMBERS - len(row))
@@ -127,8 +129,17 @@ class State:
         if self._stale:
             for account in self._stale:
                 for machine in self.machines_of.get(account, ()):
-                    self._tell_machine(machine)
+                    self.tell_machine(machine)
             self._stale.clear()
+
+    def tell_new_order(self, order: Order) -> None:
+        """Tell the book of an order at its place in time. As `Book.add_bid` and `Book.add_ask`."""
+        if order.is_bid:
+            buyer, screen = self.index(order.account), self._screen(order.screen)
+            self.book.add_bid(order.slot, buyer, order.price, order.open, order.place, screen)
+        else:
+            machine = self.machines[order.account, order.machine]
+            self.book.add_ask(order.slot, machine.index, order.price, order.open, order.place)
 
     def _tell_order(self, order: Order) -> None:
         self.book.set_open(order.slot, order.open)
@@ -144,7 +155,7 @@ class State:
             order.claimed = claimed
             self.digest.touch(("machine", machine.account, machine.name))
 
-    def _book_id(self, number: int) -> int:
+    def book_id(self, number: int) -> int:
         """An order's id in the book; the book says the number again when it matches (`number_of`)."""
         if self._free_indices:
             return books.order_id(number, self._free_indices.pop())
@@ -180,7 +191,7 @@ class State:
             if purse == "free":
                 account.free += amount
                 assert account.free >= 0, (key, account.free)
-                self._tell_account(account)
+                self.tell_account(account)
             else:
                 account.held += amount
                 assert account.held >= 0, (key, account.held)
@@ -244,7 +255,7 @@ class State:
         assert event.account not in self.accounts
         account = self.accounts[event.account] = Account(event.account, event.name)
         self.names[event.name] = event.account
-        self._tell_account(account)
+        self.tell_account(account)
 
     def _on_account_suspended(self, event: r.AccountSuspended) -> None:
         self.suspended[event.account] = event.request
@@ -261,7 +272,7 @@ class State:
         if event.party == CLIENT:
             account = self.accounts[event.account]
             account.present = True
-            self._tell_account(account)
+            self.tell_account(account)
         else:
             self._set_ready(self.machines[event.account, event.party], True)
             self._not_missing(event.account, event.party)
@@ -270,7 +281,7 @@ class State:
         if event.party == CLIENT:
             account = self.accounts[event.account]
             account.present = False
-            self._tell_account(account)
+            self.tell_account(account)
         else:
             self._set_ready(self.machines[event.account, event.party], False)
             self._not_missing(event.account, event.party)
@@ -288,17 +299,22 @@ class State:
     def _set_ready(self, machine: Machine, ready: bool) -> None:
         self.ready += ready - machine.ready
         machine.ready = ready
-        self._tell_machine(machine)
+        self.tell_machine(machine)
 
     def _on_machine_stated(self, event: r.MachineStated) -> None:
         key = (event.account, event.machine)
         if key not in self.machines:
-            self.machines[key] = Machine(event.account, event.machine, len(self.machines))
-            self.machines_of.setdefault(event.account, []).append(self.machines[key])
-            self.on_machine[key] = set()
+            self.add_machine(Machine(event.account, event.machine, len(self.machines)))
         machine = self.machines[key]
         machine.cpus, machine.numbers, machine.flags = event.cpus, event.numbers, event.flags
-        self._tell_machine(machine)
+        self.tell_machine(machine)
+
+    def add_machine(self, machine: Machine) -> None:
+        """A machine that was not there; it has no contracts yet."""
+        key = machine.account, machine.name
+        self.machines[key] = machine
+        self.machines_of.setdefault(machine.account, []).append(machine)
+        self.on_machine[key] = set()
 
     def _on_voted(self, event: r.Voted) -> None:
         about = self.accounts[event.about]
@@ -326,22 +342,19 @@ class State:
         screen = screen_of(event)
         order = Order(
             event.order, event.account, True, event.price, event.size, self.last_place + 1, event.expires_us,
-            self._book_id(event.order), screen=screen,
+            self.book_id(event.order), screen=screen,
         )  # fmt: skip
         self._arrive(order)
-        self.book.add_bid(
-            order.slot, self.index(order.account), order.price, order.size, order.place, self._screen(screen)
-        )
+        self.tell_new_order(order)
 
     def _on_ask_placed(self, event: r.AskPlaced) -> None:
         order = Order(
             event.order, event.account, False, event.price, event.size, self.last_place + 1, event.expires_us,
-            self._book_id(event.order), event.machine,
+            self.book_id(event.order), event.machine,
         )  # fmt: skip
         self._arrive(order)
-        machine = self.machines[event.account, event.machine]
         self._claim(order)
-        self.book.add_ask(order.slot, machine.index, order.price, order.size, order.place)
+        self.tell_new_order(order)
 
     def _resize(self, order: Order, size: int) -> None:
         order.size = size
