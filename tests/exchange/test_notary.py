@@ -195,7 +195,7 @@ async def put(nc: Nats, *messages: tuple[str, bytes]) -> int:
         await nc.publish(subject, data)
     await nc.flush()
     while await last_sequence(nc, subjects.INTAKE) < before + len(messages):  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # others may ask, too
     return await last_sequence(nc, subjects.INTAKE)
 
 
@@ -203,7 +203,8 @@ async def said(nc: Nats, kind: str) -> list[dict[str, Any]]:
     """The bodies of what the exchange's key said, every signature true, in order."""
     bodies = []
     subject = subjects.intake(EXCHANGE.public, kind)
-    async for stored in read(nc, subjects.INTAKE, 1, await last_sequence(nc, subjects.INTAKE)):
+    there = (await nc.jetstream().stream_info(subjects.INTAKE)).state
+    async for stored in read(nc, subjects.INTAKE, there.first_seq, there.last_seq):
         if stored.subject == subject:
             assert check([stored]).verdicts == bytes([Verdict.TRUE])
             bodies.append(decode_body(stored.data[87:]) or {})
@@ -314,6 +315,23 @@ def test_a_log_of_older_rules_accuses_nobody(server: Server, tmp_path: Path) -> 
                 suspended = await until_suspended(nc, ["mallory"])
                 await end(process)
             assert len(suspended) == 1
+
+    asyncio.run(run())
+
+
+def test_a_log_that_begins_behind_an_archive_is_checked_from_there(server: Server, tmp_path: Path) -> None:
+    async def run() -> None:
+        async with house(server) as nc:
+            js = nc.jetstream()
+            await js.delete_stream(subjects.INTAKE)
+            await js.add_stream(name=subjects.INTAKE, subjects=["intake.*.*"], no_ack=True, first_seq=1000)
+            false = await put(nc, message("ann", "bid"), message("eve", "bid", "ann"))
+            assert false == 1001
+            async with notary(server, tmp_path / "exchange.nk") as process:
+                assert await until_suspended(nc, ["eve"]) == [
+                    {"account": key_of("eve").public, "request": false}
+                ]
+                await end(process)
 
     asyncio.run(run())
 
