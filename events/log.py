@@ -152,17 +152,15 @@ async def last_sequence(nc: Nats, stream: str, archive: Archive | None = None) -
 
 
 async def last_message(nc: Nats, stream: str) -> Stored | None:
-    """A stream's last message, or None if it is empty."""
-    return (await _last(nc, stream))[1]
+    """A stream's last message, or None if it is empty.
 
-
-async def _last(nc: Nats, stream: str) -> tuple[int, Stored | None]:
-    """Where a stream ends, and the message there; None where there is none (yet, or behind an archive)."""
+    Of a stream that has nothing behind its archive yet: the archive's last, its subject and bytes empty.
+    """
     state = (await nc.jetstream().stream_info(stream)).state
     if not state.messages:
-        return state.last_seq, None
+        return Stored(state.last_seq, 0, "", b"") if state.last_seq else None
     message = await nc.jetstream().get_msg(stream, state.last_seq)
-    return state.last_seq, Stored(state.last_seq, 0, message.subject or "", message.data or b"")
+    return Stored(state.last_seq, 0, message.subject or "", message.data or b"")
 
 
 async def append(nc: Nats, stream: str, subject: str, data: bytes, expected: int) -> int:
@@ -181,7 +179,8 @@ async def append(nc: Nats, stream: str, subject: str, data: bytes, expected: int
                 raise APIError.from_error(reply["error"])
         except (nats.errors.Error, TimeoutError):
             pass
-        here, last = await _last_when_up(nc, stream)
+        last = await _last_when_up(nc, stream)
+        here = last.sequence if last else 0
         if last and here == expected + 1 and last.data == data and last.subject == subject:
             return here
         if here != expected:
@@ -189,11 +188,11 @@ async def append(nc: Nats, stream: str, subject: str, data: bytes, expected: int
         await asyncio.sleep(0.05)
 
 
-async def _last_when_up(nc: Nats, stream: str) -> tuple[int, Stored | None]:
-    """`_last`, waiting for the server."""
+async def _last_when_up(nc: Nats, stream: str) -> Stored | None:
+    """The last message, waiting for the server."""
     while True:
         try:
-            return await _last(nc, stream)
+            return await last_message(nc, stream)
         except NotFoundError:
             raise
         except (nats.errors.Error, APIError, TimeoutError):
