@@ -27,6 +27,8 @@ from events.records import (
     BANK,
     FEES,
     AccountOpened,
+    AccountReinstated,
+    AccountSuspended,
     ContractOpened,
     ContractRenewed,
     Deposited,
@@ -50,6 +52,9 @@ ACCOUNTS = Table(
     Column("held", Integer, nullable=False),
     Column("reputation", Integer, nullable=False),
     Column("lines", Integer, nullable=False),  # of its statement, so far
+    Column(
+        "suspended", Integer, nullable=False
+    ),  # for this request, which it did not sign (R35); 0: it is not
     CheckConstraint(f"(free >= 0 OR account = '{BANK}') AND held >= 0", "nothing_is_owed"),
 )
 
@@ -77,8 +82,14 @@ _OPENED = insert_of(ACCOUNTS)
 _CHANGED = text_of(
     ACCOUNTS.update()
     .where(ACCOUNTS.c.place == bindparam("key"))
-    .values(free=bindparam("f"), held=bindparam("h"), reputation=bindparam("r"), lines=bindparam("l")),
-    *("f", "h", "r", "l", "key"),
+    .values(
+        free=bindparam("f"),
+        held=bindparam("h"),
+        reputation=bindparam("r"),
+        lines=bindparam("l"),
+        suspended=bindparam("s"),
+    ),
+    *("f", "h", "r", "l", "s", "key"),
 )
 _LINE = insert_of(LINES)
 
@@ -94,6 +105,7 @@ class Balance:
     held: int
     reputation: int
     lines: int
+    suspended: int
     stored: bool  # whether the store has a row of it
 
 
@@ -116,6 +128,8 @@ class Fold:
         return {
             MarketOpened: self._on_market_opened,
             AccountOpened: lambda event: self._open(event.account, event.name),
+            AccountSuspended: lambda event: self._suspend(event.account, event.request),
+            AccountReinstated: lambda event: self._suspend(event.account, 0),
             Voted: self._on_voted,
             Deposited: self._on_deposited,
             ContractOpened: lambda event: self._move(event, 1, event.machine),
@@ -129,8 +143,13 @@ class Fold:
         self._open(FEES, FEES)
 
     def _open(self, account: str, name: str) -> None:
-        balance = Balance(len(self.balances) + 1, account, name, 0, 0, PRIOR, 0, False)
+        balance = Balance(len(self.balances) + 1, account, name, 0, 0, PRIOR, 0, 0, False)
         self.balances[account] = self._changed[balance.place] = balance
+
+    def _suspend(self, account: str, request: int) -> None:
+        balance = self.balances[account]
+        balance.suspended = request
+        self._changed[balance.place] = balance
 
     def _on_voted(self, event: Voted) -> None:
         about = self.balances[event.about]
@@ -177,9 +196,12 @@ class Fold:
         changed = self._changed.values()
         new, old = [b for b in changed if not b.stored], [b for b in changed if b.stored]
         driver.executemany(
-            _OPENED, [(b.place, b.account, b.name, b.free, b.held, b.reputation, b.lines) for b in new]
+            _OPENED,
+            [(b.place, b.account, b.name, b.free, b.held, b.reputation, b.lines, b.suspended) for b in new],
         )
-        driver.executemany(_CHANGED, [(b.free, b.held, b.reputation, b.lines, b.place) for b in old])
+        driver.executemany(
+            _CHANGED, [(b.free, b.held, b.reputation, b.lines, b.suspended, b.place) for b in old]
+        )
         for balance in new:
             balance.stored = True
         driver.executemany(_LINE, self._lines)
@@ -188,7 +210,7 @@ class Fold:
 
 
 def account_row(connection: Connection, account: str) -> dict[str, Any] | None:
-    """{"account", "name", "free", "held", "reputation"}, or None where there is no such account."""
+    """{"account", "name", "free", "held", "reputation", "suspended"}, or None: there is no such account."""
     for _, row in account_rows(connection, account=account):
         return row
     return None
@@ -199,9 +221,7 @@ def account_rows(
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """(place, row) of all accounts (or the one), the bank and the fees first; `most` + 1 of them."""
     columns = ACCOUNTS.c
-    wanted = select(
-        columns.place, columns.account, columns.name, columns.free, columns.held, columns.reputation
-    )
+    wanted = select(*(column for column in columns if column is not columns.lines))
     wanted = wanted.where(columns.place > after).order_by(columns.place)
     if account:
         wanted = wanted.where(columns.account == account)

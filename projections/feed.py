@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
+import msgspec
 from sqlalchemy import (
     Column,
     Connection,
@@ -24,8 +25,8 @@ from sqlalchemy import (
 
 from events import subjects
 from events.commit import Commit
-from events.records import EVENTS, Answered, ClockMoved, Event
-from events.wire import dumps, loads
+from events.records import EVENTS, Answered, ClockMoved, Event, OrdersAnswered
+from events.wire import loads
 from projections.answers import Answers, place
 from projections.tables import METADATA, insert_of, text_of
 
@@ -52,7 +53,9 @@ MESSAGES = Table(
 )
 
 _NEW = insert_of(FEEDS)
-_ANSWERS = (Answered.kind,)
+_ANSWERS: frozenset[type[Event]] = frozenset((Answered, OrdersAnswered))
+_ANSWER_KINDS = frozenset(answer.kind for answer in _ANSWERS)
+_ENCODER = msgspec.json.Encoder()
 _LAST = text_of(
     FEEDS.update().where(FEEDS.c.feed == bindparam("key")).values(last=bindparam("now")), "now", "key"
 )
@@ -89,19 +92,19 @@ class Fold:
         """A message for every account that the commit's events name, and one for everybody; and market
         time after it, which was `now_us` before."""
         told: list[Feed] = []
-        feeds = self._feeds
+        feeds, encode = self._feeds, _ENCODER.encode
         for _, event in commit.events:
             kind = type(event)
             if kind is ClockMoved:
                 now_us = event.now_us  # type: ignore[attr-defined]  # of a clock_moved
                 continue
-            data = dumps(event.wire())
+            data = encode(event)
             for account in _ACCOUNTS[kind](event):
                 feed = feeds.get(account) or self._new(account)
                 if not feed.told:
                     told.append(feed)
                 feed.told.append(data)
-                if kind is Answered:
+                if kind in _ANSWERS:
                     self._answers.fold(event, feed.number, feed.last + 1)
         messages: list[Message] = []
         for feed in told:
@@ -192,7 +195,7 @@ def answer(connection: Connection, account: str, session: int, number: int) -> d
     wanted = select(MESSAGES.c.message).where(MESSAGES.c.feed == feed, MESSAGES.c.n >= n)
     for message in connection.execute(wanted.order_by(MESSAGES.c.n)).scalars():
         for event in loads(message)["events"]:
-            if event["kind"] in _ANSWERS and (event["session"], event["number"]) == (session, number):
+            if event["kind"] in _ANSWER_KINDS and (event["session"], event["number"]) == (session, number):
                 return dict(event)
     raise AssertionError(f"message {n} of feed {feed} and those behind it do not answer {session}/{number}")
 

@@ -6,11 +6,23 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Integer, Table, Text, select
 
-from events.records import ClockMoved, EpochOpened, Event, Frozen, Halted, MarketOpened, Resumed, Unfrozen
+from events.records import (
+    ClockMoved,
+    EpochOpened,
+    Event,
+    Frozen,
+    Halted,
+    MarketOpened,
+    Resumed,
+    RulesChanged,
+    SignaturesChecked,
+    Unfrozen,
+)
 from projections.tables import METADATA, Handler, Moment, upsert_of
 
 TERMS = ("operator", "exchange", "hour_us", "lost_after_us", "fee_ppm")
-STATE = ("now_us", "frozen", "halted", "epoch")
+
+START = {"now_us": 0, "frozen": "", "halted": "", "epoch": 0, "rules": 1, "checked": 0}
 
 MARKET = Table(
     "market",
@@ -24,9 +36,11 @@ MARKET = Table(
     Column("now_us", Integer, nullable=False),
     Column("frozen", Text, nullable=False),  # the reason, "" while time goes on (R22)
     Column("halted", Text, nullable=False),  # the reason, "" while everything matches (R21)
+    Column("rules", Integer, nullable=False),  # the version by which it decides (R34)
+    Column("checked", Integer, nullable=False),  # signatures of requests up to here are checked (R35)
 )
 
-_ROW = upsert_of(MARKET, ("operator",), STATE)
+_ROW = upsert_of(MARKET, ("operator",), tuple(START))
 
 
 class Fold:
@@ -34,7 +48,7 @@ class Fold:
 
     def __init__(self, connection: Connection, moment: Moment) -> None:
         row = connection.execute(select(MARKET)).mappings().one_or_none()
-        self._row: dict[str, Any] = dict(row) if row else {"epoch": 0, "frozen": "", "halted": ""}
+        self._row: dict[str, Any] = dict(row or START)
         self._moment = moment
         self._changed = False
 
@@ -48,6 +62,8 @@ class Fold:
             Unfrozen: lambda event: self._set("frozen", ""),
             Halted: lambda event: self._set("halted", event.reason),
             Resumed: lambda event: self._set("halted", ""),
+            RulesChanged: lambda event: self._set("rules", event.version),
+            SignaturesChecked: lambda event: self._set("checked", event.through),
         }
 
     def _set(self, name: str, value: int | str) -> None:
@@ -81,8 +97,8 @@ def operator(connection: Connection) -> str:
 
 
 def status(connection: Connection) -> dict[str, Any]:
-    """Clock, freeze, halt, epoch and terms; `terms` is None before the market was opened."""
+    """The market as it is now; `terms` is None before it was opened."""
     row = connection.execute(select(MARKET)).mappings().one_or_none()
     if row is None:
-        return {"now_us": 0, "frozen": "", "halted": "", "epoch": 0, "terms": None}
-    return {name: row[name] for name in STATE} | {"terms": {name: row[name] for name in TERMS}}
+        return START | {"terms": None}
+    return {name: row[name] for name in START} | {"terms": {name: row[name] for name in TERMS}}
