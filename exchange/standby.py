@@ -7,11 +7,13 @@ from pathlib import Path
 
 from events.together import end
 from exchange import snapshot
+from exchange.entries import rows
 from exchange.follower import Follower
 from exchange.forked import Forked
 from exchange.lease import Lease
 
 LOOK_S = 0.25  # between two looks whether the lease is free
+LEAST_RULES = 2  # by rules 1 the digest left out what new rules need
 EVERY_EVENTS = 200_000  # folded since the last snapshot, and another is written ...
 EVERY_S = 600.0  # ... or so long after it, if there was anything
 LEAST_S = 10.0  # between two
@@ -53,17 +55,19 @@ class Standby:
         age = time.monotonic() - self._began
         due = self._events >= self._every_events or (self._events > 0 and age >= EVERY_S)
         is_writing = self._writing is not None and not self._writing.done()
-        if self._directory is None or is_writing or not due or age < self._pause:
+        can = self._directory is not None and self._follower.state.rules >= LEAST_RULES
+        if not can or is_writing or not due or age < self._pause:
             return
+        assert self._directory is not None
         self._events, self._began = 0, time.monotonic()
         self._writing = asyncio.create_task(self._write(self._directory))
 
     async def _write(self, directory: Path) -> None:
         """One snapshot. That it cannot be written is told, and ends nothing: the log is whole without it."""
-        header, rows = self._follower.header(), self._follower.state.rows
+        header, state = self._follower.header(), self._follower.state
 
         def write() -> None:
-            snapshot.write(directory, header, rows())
+            snapshot.write(directory, header, rows(state))
 
         wrong = await Forked(write).ended()
         took = time.monotonic() - self._began
