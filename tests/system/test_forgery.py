@@ -70,17 +70,6 @@ class Town:
                 return log
             await asyncio.sleep(0.1)
 
-    async def until_rules(self) -> None:
-        """Bring the rules in force where the exchange has not done so."""
-        exchange = await connect(self.market.server, self.market.keys.exchange, name="test")
-        subject = subjects.intake(self.market.keys.exchange.public, "rules")
-        while not (await read_log(self.reader)).of(RulesChanged):
-            if self.operator.pulse and self.operator.pulse["epoch"]:
-                body = {"epoch": self.operator.pulse["epoch"], "version": 2}
-                await exchange.publish(subject, encode(self.market.keys.exchange, subject, body))
-            await asyncio.sleep(0.1)
-        await exchange.close()
-
     async def is_sound(self) -> None:
         """The audit agrees: what was forged was dealt with by the rules."""
         result = await audit(LogOnServer(self.operator.nc))
@@ -96,7 +85,7 @@ async def town(data: Path) -> AsyncIterator[Town]:
         closing(await connect(market.server, market.operator_key, name="reader")) as reader,
     ):
         running = Town(market, reader, operator)
-        await running.until_rules()
+        await running.until(RulesChanged)
         yield running
 
 
