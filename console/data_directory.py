@@ -1,7 +1,7 @@
 """The data directory of a market: its lock, its address, and the server that serves its log.
 
-keys/{operator,exchange,projections}.nk, nats/ (the log), nats.conf, users.conf, address.json,
-projections.sqlite, accounts/, logs/, lock.
+keys/{operator,exchange,projections}.nk, nats/ (the log), archive/ (what came before it, if it was restored),
+nats.conf, users.conf, address.json, projections.sqlite, accounts/, logs/, lock.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ from events.log import NotAdmittedError, UnreachableError, connect
 
 SERVER_S = 10.0  # nats-server answers within this
 LOG = "logs/nats-server.log"
+ARCHIVE = "archive"  # what the streams go on behind, where the market was restored
 
 
 class MarketError(Exception):
