@@ -163,6 +163,15 @@ async def last_message(nc: Nats, stream: str) -> Stored | None:
     return Stored(state.last_seq, 0, message.subject or "", message.data or b"")
 
 
+async def message_at(nc: Nats, stream: str, sequence: int, archive: Archive | None = None) -> Stored:
+    """One message, from the archive where that has it. Raises NotFoundError, ArchiveError."""
+    if archive is not None and 1 <= sequence <= archive.end(stream):
+        (stored,) = archive.read(stream, sequence, sequence)
+        return stored
+    message = await nc.jetstream().get_msg(stream, sequence)
+    return Stored(sequence, 0, message.subject or "", message.data or b"")
+
+
 async def append(nc: Nats, stream: str, subject: str, data: bytes, expected: int) -> int:
     """Append one message behind sequence `expected`; returns its sequence.
 
