@@ -16,7 +16,7 @@ from typing import Any
 
 from nats.aio.client import Client as Nats
 
-from console import admission, server
+from console import admission, damage, server
 from console.children import Child, module
 from console.data_directory import (
     ARCHIVE,
@@ -83,6 +83,7 @@ class Market:
         self._stack = contextlib.AsyncExitStack()
         self._failure: asyncio.Future[None] | None = None
         self._archive: Archive | None = None
+        self._is_new = True
         self.server = ""
         self.children: dict[str, Child] = {}
 
@@ -104,7 +105,10 @@ class Market:
         await self.end()
 
     async def start(self) -> None:
-        """Start everything and wait until it answers. Raises MarketError, BadPlaceError, BadKeyError."""
+        """Start everything and wait until it answers.
+
+        Raises MarketError, BadPlaceError, BadKeyError, ArchiveError, DamageError.
+        """
         try:
             await self._start()
         except BaseException:
@@ -123,7 +127,7 @@ class Market:
     async def _start(self) -> None:
         self._failure = asyncio.get_running_loop().create_future()
         self._stack.callback(_forget, self._failure)
-        is_new = not (self.data / "nats").exists()
+        is_new = self._is_new = not (self.data / "nats").exists()
         if is_new:
             self._check_new()  # refuse before anything is made
         prepare(self.data)
@@ -246,6 +250,8 @@ class Market:
         except (UnreachableError, NotAdmittedError) as error:
             raise MarketError(f"nats-server does not answer: {nats_server.last_words() or error}") from error
         async with closing(nc):
+            if not self._is_new:
+                await damage.look(nc, self.data, self._archive)
             await make_streams(nc, self._archive)
             if await last_sequence(nc, subjects.INTAKE, self._archive):
                 return
