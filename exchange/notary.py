@@ -26,6 +26,7 @@ from nats.js.errors import APIError, NotFoundError
 
 from events import subjects
 from events.archive import Archive, ArchiveError
+from events.collecting import rarely
 from events.keys import SIGNATURE_CHARACTERS, BadKeyError, Key
 from events.log import (
     LogGapError,
@@ -37,6 +38,7 @@ from events.log import (
     last_sequence,
 )
 from events.requests import decode_body, encode
+from exchange.priority import stand_back, stand_back_for_good
 from exchange.signatures import Checked, Checker, Verdict, check
 
 PATIENCE_S = 15.0  # for a server that does not answer yet
@@ -274,6 +276,9 @@ def main() -> int:
     parser.add_argument("--creds", required=True, type=Path, metavar="FILE", help="the exchange's seed file")
     parser.add_argument("--archive", type=Path, metavar="DIR", help="behind which the log goes on")
     arguments = parser.parse_args()
+    rarely()
+    stand_back()
+    stand_back_for_good()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     try:
         uvloop.run(serve(arguments.server, Key.load(arguments.creds), arguments.archive))

@@ -27,6 +27,7 @@ from nats.js.errors import APIError
 
 from events import subjects
 from events.archive import Archive, ArchiveError
+from events.collecting import rarely
 from events.commit import Commit
 from events.keys import BadKeyError, Key
 from events.log import (
@@ -229,6 +230,7 @@ def main() -> int:
     parser.add_argument("--store", required=True, type=Path, metavar="FILE", help="the SQLite file")
     parser.add_argument("--archive", type=Path, metavar="DIR", help="behind which the log goes on")
     given = parser.parse_args()
+    rarely()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(given.server, Key.load(given.creds), given.store, given.archive))
