@@ -9,7 +9,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, MetaData, Select, Table, bindparam
+from sqlalchemy import (
+    CompoundSelect,
+    Connection,
+    Executable,
+    MetaData,
+    Select,
+    Table,
+    bindparam,
+    text,
+    union_all,
+)
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.expression import ClauseElement
 
@@ -64,7 +74,14 @@ def upsert_of(table: Table, key: Sequence[str], changed: Sequence[str], given: s
     return f"{insert_of(table, given)} ON CONFLICT ({', '.join(key)}) DO UPDATE SET {values}"
 
 
-def rows(connection: Connection, wanted: Select[Any]) -> Iterator[dict[str, Any]]:
+def ordered(parts: Sequence[Select[Any]], key: str, most: int) -> CompoundSelect[Any]:
+    """The rows of all parts in the order of `key`, `most` + 1 of them; -1: all. Parts that an index gives in
+    this order are merged, and none is read further than it must."""
+    whole = union_all(*parts).order_by(text(f'"{key}"'))
+    return whole if most < 0 else whole.limit(most + 1)
+
+
+def rows(connection: Connection, wanted: Executable) -> Iterator[dict[str, Any]]:
     """The rows as dicts by column name; plain str, which SQLAlchemy's own names are not always."""
     result = connection.execute(wanted)
     columns = result.keys()
