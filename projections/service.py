@@ -13,7 +13,6 @@ followed, and a signal is obeyed.
 import argparse
 import asyncio
 import contextlib
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -38,6 +37,7 @@ from events.log import (
     last_sequence,
 )
 from events.records import BadRecordError
+from events.together import together, until_told
 from events.wire import dumps
 from projections import feed
 from projections.queries import reply
@@ -71,15 +71,9 @@ class Service:
             pending_msgs_limit=MOST_COMING,
             pending_bytes_limit=MOST_COMING_BYTES,
         )
-        tasks = [asyncio.create_task(work) for work in (self._follow(), self._answer(), self._pulse())]
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()  # none ends but by an error
+            await together(self._follow(), self._answer(), self._pulse())
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             with contextlib.suppress(nats.errors.Error):
                 await queries.unsubscribe()
 
@@ -213,16 +207,16 @@ def _read(store: Store, question: Question) -> bytes:
 
 async def serve(server: str, key: Key, path: Path) -> None:
     """Connect and run until SIGTERM or SIGINT. Raises those of ERRORS."""
-    task = asyncio.current_task()
-    assert task is not None
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    with Store(path) as store:
-        nc = await connect(server, key, name="projections", patience=PATIENCE_S)
-        try:
-            await Service(nc, store).run()
-        finally:
-            await nc.close()
+
+    async def run() -> None:
+        with Store(path) as store:
+            nc = await connect(server, key, name="projections", patience=PATIENCE_S)
+            try:
+                await Service(nc, store).run()
+            finally:
+                await nc.close()
+
+    await until_told(run())
 
 
 def main() -> int:
@@ -235,8 +229,6 @@ def main() -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(given.server, Key.load(given.creds), given.store))
-    except asyncio.CancelledError:
-        pass
     except ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
