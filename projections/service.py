@@ -13,6 +13,7 @@ followed, and a signal is obeyed.
 import argparse
 import asyncio
 import contextlib
+import gc
 import sys
 import traceback
 from collections.abc import Sequence
@@ -21,12 +22,12 @@ from pathlib import Path
 
 import nats.errors
 import uvloop
-from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 from nats.js.errors import APIError
 
 from events import subjects
 from events.commit import Commit
+from events.connection import Connection
 from events.keys import BadKeyError, Key
 from events.log import (
     CommitReader,
@@ -42,9 +43,15 @@ from events.wire import dumps
 from projections import feed
 from projections.queries import reply
 from projections.store import Store, StoreError, batches
+from projections.tables import chunks
 from projections.waiting import Question, TooManyError, Waiting
 
 PULSE_S = 0.5
+BATCH_OBJECTS = 50_000  # a collection waits for more than a batch has: it makes no cycles, and is soon gone
+CHECKPOINT_S = 1.0
+FEW_PAGES = 2000  # of the store's WAL; so many the writer moves itself in some milliseconds
+MOST_PAGES = 16 * 1024  # where the WAL is to begin anew
+MOST_MESSAGES = 4000  # of the feed, in memory at once, where many were stored and not published
 MOST_COMING = 16 * 1024  # queries that were not looked at yet; what comes beyond is dropped, and asked again
 MOST_COMING_BYTES = 16 * 1024 * 1024
 PATIENCE_S = 30.0  # for the server, and for the exchange to make the streams
@@ -55,7 +62,7 @@ ERRORS = (BadKeyError, UnreachableError, NotAdmittedError, StoreError, LogGapErr
 class Service:
     """The store and one connection: follows, answers, and says how far it is."""
 
-    def __init__(self, nc: Nats, store: Store) -> None:
+    def __init__(self, nc: Connection, store: Store) -> None:
         self._nc, self._store = nc, store
         self._progress = store.progress()
         self._number, self._hash = store.cursor()
@@ -72,7 +79,7 @@ class Service:
             pending_bytes_limit=MOST_COMING_BYTES,
         )
         try:
-            await together(self._follow(), self._answer(), self._pulse())
+            await together(self._follow(), self._answer(), self._pulse(), self._checkpoint())
         finally:
             with contextlib.suppress(nats.errors.Error):
                 await queries.unsubscribe()
@@ -97,8 +104,8 @@ class Service:
     async def _follow(self) -> None:
         """JOURNAL into the store, and out to the feed."""
         with self._store.transaction() as connection:
-            messages = feed.to_publish(connection, self._progress.published)
-        await self._publish(messages)
+            for messages in chunks(feed.to_publish(connection, self._progress.published), MOST_MESSAGES):
+                await self._publish(messages)
         self._progress = self._progress._replace(published=self._number)
         await self._say()
         sequence, number, last, _ = self._progress
@@ -144,13 +151,13 @@ class Service:
 
     async def _publish(self, messages: Sequence[feed.Message]) -> None:
         """These messages of the feed, again and again until the server has them all."""
+        most = self._nc.max_payload
+        for subject, data in messages:
+            if len(data) > most:  # one event; who misses it sees a gap, and may not be told another way
+                print(f"{subject}: {len(data)} bytes are more than the server takes", file=sys.stderr)
         while True:
             try:
-                for subject, data in messages:
-                    if len(data) <= self._nc.max_payload:
-                        await self._nc.publish(subject, data)
-                    else:  # one event; who misses it sees a gap, and may not be told another way
-                        print(f"{subject}: {len(data)} bytes are more than the server takes", file=sys.stderr)
+                await self._nc.publish_all(message for message in messages if len(message[1]) <= most)
                 await self._nc.flush(timeout=5)
                 return
             except (nats.errors.Error, TimeoutError) as error:
@@ -168,6 +175,22 @@ class Service:
         """How far the feed is. Who does not hear it hears the next one."""
         with contextlib.suppress(nats.errors.Error):
             await self._nc.publish(subjects.PULSE_FEED, dumps({"commit": self._progress.published}))
+
+    async def _checkpoint(self) -> None:
+        """Every second move what was written from the store's WAL into its file, by a thread: who writes
+        waits for no disk. While he writes all the time the WAL grows; when it is long and almost all of it
+        was moved, he moves the rest himself, and it begins anew."""
+        self._store.leave_checkpoints()
+        loop = asyncio.get_running_loop()
+        with Store(self._store.path) as store, ThreadPoolExecutor(1, "checkpoints") as mover:
+            while True:
+                await asyncio.sleep(CHECKPOINT_S)
+                for _ in range(3):
+                    pages, moved = await loop.run_in_executor(mover, store.checkpoint)
+                    if pages - moved <= FEW_PAGES:
+                        break
+                if pages > MOST_PAGES:
+                    self._store.checkpoint()
 
     async def _take(self, message: Msg) -> None:
         """A query. The server sees to it that the subject names who asks; the reply goes to nobody else."""
@@ -226,6 +249,8 @@ def main() -> int:
     parser.add_argument("--creds", required=True, type=Path, metavar="FILE", help="seed of the projections")
     parser.add_argument("--store", required=True, type=Path, metavar="FILE", help="the SQLite file")
     given = parser.parse_args()
+    gc.freeze()  # what the imports made stays
+    gc.set_threshold(BATCH_OBJECTS)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(given.server, Key.load(given.creds), given.store))

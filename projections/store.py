@@ -117,6 +117,20 @@ class Store:
         except OperationalError as error:  # a full disk, a file that another process holds
             raise StoreError(f"{self.path}: {error.orig}") from error
 
+    def leave_checkpoints(self) -> None:
+        """Never move what was written from the WAL into the file, but by `checkpoint`."""
+        self._driver.execute("PRAGMA wal_autocheckpoint = 0")
+
+    def checkpoint(self) -> tuple[int, int]:
+        """Move what was written from the WAL into the file, as far as nobody reads what was there before.
+        Others may write meanwhile. Returns the pages in the WAL, and how many of these are in the file.
+        Raises StoreError."""
+        try:
+            _, pages, moved = self._driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.OperationalError as error:  # a full disk
+            raise StoreError(f"{self.path}: {error}") from error
+        return pages, moved
+
     def cursor(self) -> tuple[int, str]:
         """Number and hash of the last commit folded; (0, 64 zeros) before the first."""
         with self.transaction() as connection:

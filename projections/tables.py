@@ -5,9 +5,10 @@ is the same statement again and again: its text is made once, and handed to the 
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from itertools import islice
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import (
     CompoundSelect,
@@ -27,6 +28,7 @@ from events.records import Event
 
 METADATA = MetaData()
 
+T = TypeVar("T")
 _DIALECT = sqlite.dialect(paramstyle="qmark")
 
 
@@ -53,6 +55,13 @@ class Fold(Protocol):
 
     def write(self, driver: sqlite3.Connection) -> None:
         """Write what changed; inside a transaction."""
+
+
+def chunks(values: Iterable[T], most: int) -> Iterator[Sequence[T]]:
+    """The values, at most `most` at once."""
+    iterator = iter(values)
+    while chunk := tuple(islice(iterator, most)):
+        yield chunk
 
 
 def text_of(statement: ClauseElement, *names: str) -> str:
