@@ -128,9 +128,10 @@ class Service:
 
     async def _store_and_publish(self, batch: Sequence[Commit]) -> None:
         """Commits that follow the store's last: the feed is on its way while they are stored."""
-        published = asyncio.create_task(self._publish(self._store.tell(batch)))
+        sent = asyncio.Event()
+        published = asyncio.create_task(self._publish(self._store.tell(batch), sent))
         try:
-            await asyncio.sleep(0)  # the messages are handed to the system before it is busy with the store
+            await sent.wait()
             self._store.keep(self._progress)
             self._number, self._hash = batch[-1].number, batch[-1].hash
             await published
@@ -149,15 +150,20 @@ class Service:
                 )
         return [commit for commit in commits if commit.number > self._number]
 
-    async def _publish(self, messages: Sequence[feed.Message]) -> None:
-        """These messages of the feed, again and again until the server has them all."""
+    async def _publish(self, messages: Sequence[feed.Message], sent: asyncio.Event | None = None) -> None:
+        """These messages of the feed, again and again until the server has them all. `sent` is set when
+        they were handed to the system, or could not be."""
         most = self._nc.max_payload
         for subject, data in messages:
             if len(data) > most:  # one event; who misses it sees a gap, and may not be told another way
                 print(f"{subject}: {len(data)} bytes are more than the server takes", file=sys.stderr)
         while True:
             try:
-                await self._nc.publish_all(message for message in messages if len(message[1]) <= most)
+                try:
+                    await self._nc.publish_all(message for message in messages if len(message[1]) <= most)
+                finally:
+                    if sent is not None:
+                        sent.set()
                 await self._nc.flush(timeout=5)
                 return
             except (nats.errors.Error, TimeoutError) as error:

@@ -24,7 +24,7 @@ from projections.tables import METADATA, Fold, Handler, Moment, text_of
 SCHEMA = 2  # of these tables; a store of another one is rebuilt
 APPLICATION = 0x436F7265  # "Core": SQLite's application id, so that no other file is taken for a store
 CACHE_KIB = 32 * 1024  # of the file's pages in memory
-MOST_EVENTS = 4000  # of the commits in one transaction, where there is more than one commit
+MOST_EVENTS = 2000  # of the commits in one transaction, where there is more than one commit
 
 CURSOR = Table(
     "cursor",

@@ -218,7 +218,7 @@ def test_batches_are_bounded_by_events() -> None:
     large = commits(*opening(), *[[Deposited(BUYER.public, 1, "x")] * 1500 for _ in range(5)])
     grouped = list(batches(large))
     assert [commit for batch in grouped for commit in batch] == large
-    assert [len(batch) for batch in grouped] == [4, 2, 1]
+    assert [len(batch) for batch in grouped] == [3, 1, 1, 1, 1]
 
 
 def test_as_of_any_commit() -> None:
