@@ -13,7 +13,6 @@ followed, and a signal is obeyed.
 import argparse
 import asyncio
 import contextlib
-import gc
 import sys
 import traceback
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from nats.aio.msg import Msg
 from nats.js.errors import APIError
 
 from events import subjects
+from events.collecting import rarely
 from events.commit import Commit
 from events.connection import Connection
 from events.keys import BadKeyError, Key
@@ -47,7 +47,6 @@ from projections.tables import chunks
 from projections.waiting import Question, TooManyError, Waiting
 
 PULSE_S = 0.5
-BATCH_OBJECTS = 50_000  # a collection waits for more than a batch has: it makes no cycles, and is soon gone
 CHECKPOINT_S = 1.0
 FEW_PAGES = 2000  # of the store's WAL; so many the writer moves itself in some milliseconds
 MOST_PAGES = 16 * 1024  # where the WAL is to begin anew
@@ -255,8 +254,7 @@ def main() -> int:
     parser.add_argument("--creds", required=True, type=Path, metavar="FILE", help="seed of the projections")
     parser.add_argument("--store", required=True, type=Path, metavar="FILE", help="the SQLite file")
     given = parser.parse_args()
-    gc.freeze()  # what the imports made stays
-    gc.set_threshold(BATCH_OBJECTS)
+    rarely()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(given.server, Key.load(given.creds), given.store))
