@@ -82,7 +82,7 @@ class Fold:
     """All feeds; O(accounts) memory between transactions."""
 
     def __init__(self, connection: Connection) -> None:
-        self._feeds = {
+        self.feeds = {
             row.account: Feed(row.feed, row.account, _subject(row.account), row.last, True, [])
             for row in connection.execute(select(FEEDS))
         }
@@ -94,7 +94,7 @@ class Fold:
         """A message for every account that the commit's events name, and one for everybody; and market
         time after it, which was `now_us` before."""
         told: list[Feed] = []
-        feeds, encode = self._feeds, _ENCODER.encode
+        feeds, encode = self.feeds, _ENCODER.encode
         for _, event in commit.events:
             kind = type(event)
             if kind is ClockMoved:
@@ -126,8 +126,8 @@ class Fold:
         return messages, now_us
 
     def _new(self, account: str) -> Feed:
-        feed = Feed(len(self._feeds) + 1, account, _subject(account), 0, False, [])
-        self._feeds[account] = feed
+        feed = Feed(len(self.feeds) + 1, account, _subject(account), 0, False, [])
+        self.feeds[account] = feed
         return feed
 
     def write(self, driver: sqlite3.Connection) -> None:

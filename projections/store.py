@@ -207,6 +207,12 @@ class Store:
         self.tell(commits)
         self.keep(progress)
 
+    def _check(self) -> None:
+        """What is remembered is what the tables say. O(accounts)."""
+        if self._folds is not None:
+            with self.transaction() as connection:
+                assert self._folds.memory() == _Folds(connection).memory()
+
     def _remember(self) -> "_Folds":
         """The folds, with what they remember of the tables. O(accounts)."""
         with self.transaction() as connection:
@@ -221,18 +227,23 @@ class _Folds:
         self.cursor = cursor(connection)
         moment = self._moment = Moment(self.cursor[0], market.now_us(connection))
         self._feed, self._told_us = feed.Fold(connection), moment.now_us
-        money = accounts.Fold(connection, moment)
+        self._market, self._money = market.Fold(connection, moment), accounts.Fold(connection, moment)
         self._folds: tuple[Fold, ...] = (
-            market.Fold(connection, moment),
-            money,
+            self._market,
+            self._money,
             machines.Fold(),
-            contracts.Fold(money.balances),
-            orders.Fold(money.balances),  # behind contracts, of which it asks whose orders they were
+            contracts.Fold(self._money.balances),
+            orders.Fold(self._money.balances),  # behind contracts, of which it asks whose orders they were
         )
         self._handlers: dict[type[Event], list[Handler]] = defaultdict(list)
         for fold in self._folds:
             for kind, handler in fold.handlers().items():
                 self._handlers[kind].append(handler)
+
+    def memory(self) -> tuple[object, ...]:
+        """All that is remembered between transactions."""
+        at = (self.cursor, self._moment, self._told_us)
+        return (*at, self._market.row, self._money.balances, self._feed.feeds)
 
     def tell(self, commit: Commit) -> list[feed.Message]:
         """What the feed says of the next commit."""

@@ -26,6 +26,7 @@ def test_any_batches_give_the_same_rows(tmp_path: Path) -> None:
         with Store(tmp_path / f"{size}.sqlite") as live:
             for start in range(0, len(LOG), size):
                 live.apply(LOG[start : start + size], Progress(start, start, "x", start))
+                live._check()
             assert digest(live) == expected
     with rebuild(LOG[:-1]) as shorter:
         assert digest(shorter) != expected
