@@ -296,6 +296,25 @@ def test_who_dies_between_feed_and_store_is_followed_by_one_that_says_the_same(
         assert digest(store) == digest(fresh)
 
 
+def test_what_was_written_is_moved_into_the_file_while_it_runs(service: Projections) -> None:
+    async def test() -> None:
+        nc = await connect(service.server, BUYER, name="buyer")
+        try:
+            await journal(nc, LOG)
+            service.start()
+            await until(nc, len(LOG))
+            while not holds(service.store, LOG[-1].hash):  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.05)
+        finally:
+            await nc.close()
+
+    def holds(path: Path, text: str) -> bool:
+        return text.encode() in path.read_bytes()
+
+    run(test())
+    assert service.end() == (0, "")
+
+
 def test_a_query_that_fails_ends_nothing(service: Projections) -> None:
     async def test() -> None:
         buyer = await Client.connect(service.server, BUYER, name="buyer")
