@@ -11,12 +11,13 @@ from nats.aio.client import Client as Nats
 from nats.js.errors import NotFoundError
 
 from events import subjects
+from events.chain import Place
 from events.commit import PART_HEADER, Assembler, Commit, decode
 from events.log import CommitReader, LogGapError, Reader, last_sequence
 from events.records import BadRecordError
 from exchange import snapshot
 from exchange.forked import Forked
-from exchange.recovery import Place, fold_commit
+from exchange.recovery import fold_commit
 from exchange.snapshot import Header, SnapshotError
 from exchange.state import State
 

@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from events.chain import Place
 from events.commit import RULES
 from events.records import BadRecordError
 from events.wire import dumps, loads
 from exchange import restoring
-from exchange.recovery import Place
 from exchange.state import State
 
 FORMAT = "corehour snapshot 1"

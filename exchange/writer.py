@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from nats.aio.client import Client as Nats
 
 from events import faults, subjects
+from events.chain import Place
 from events.commit import RULES, Commit
 from events.keys import Key
 from events.log import LogGapError, Reader, Stored, append_commit, last_sequence
@@ -23,7 +24,6 @@ from events.together import together
 from exchange.batch import Batcher
 from exchange.engine import Engine
 from exchange.lease import Lease
-from exchange.recovery import Place
 from exchange.state import State
 
 GROUP = 256  # requests in one commit at most ...

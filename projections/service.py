@@ -2,8 +2,9 @@
 
     python -m projections.service --server URL --creds FILE --store FILE
 
-A message of the feed is published after its commit is in the store. What was stored and may not have been
-published when a process died is published again by the next one, under the same numbers.
+A message of the feed is sent before its commit is stored, for it follows from the log alone: a process that
+dies between the two is followed by one that makes the same message again, under the same number. What was
+stored, and of which the server may not have everything, is published again.
 
 Queries are read by a thread with a connection of its own: however many and long they are, the log is
 followed, and a signal is obeyed.
@@ -14,6 +15,7 @@ import asyncio
 import contextlib
 import sys
 import traceback
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -94,7 +96,11 @@ class Service:
 
     async def _follow(self) -> None:
         """JOURNAL into the store, and out to the feed."""
-        await self._publish()
+        with self._store.transaction() as connection:
+            messages = feed.to_publish(connection, self._progress.published)
+        await self._publish(messages)
+        self._progress = self._progress._replace(published=self._number)
+        await self._say()
         sequence, number, last, _ = self._progress
         async with CommitReader(self._nc, number, last, sequence) as reader:
             while True:
@@ -111,9 +117,20 @@ class Service:
                             sequence=reader.sequence, commit=reader.number, hash=reader.previous
                         )
                     async with self._storing:
-                        self._store.apply(batch, self._progress)
-                        self._number, self._hash = batch[-1].number, batch[-1].hash
-                        await self._publish()
+                        await self._store_and_publish(batch)
+
+    async def _store_and_publish(self, batch: Sequence[Commit]) -> None:
+        """Commits that follow the store's last: the feed is on its way while they are stored."""
+        published = asyncio.create_task(self._publish(self._store.tell(batch)))
+        try:
+            await asyncio.sleep(0)  # the messages are handed to the system before it is busy with the store
+            self._store.keep(self._progress)
+            self._number, self._hash = batch[-1].number, batch[-1].hash
+            await published
+        finally:
+            published.cancel()
+        self._progress = self._progress._replace(published=self._number)
+        await self._say()
 
     def _new(self, commits: list[Commit]) -> list[Commit]:
         """Those that the store has not; the place to read on may lie before its last commit."""
@@ -125,10 +142,8 @@ class Service:
                 )
         return [commit for commit in commits if commit.number > self._number]
 
-    async def _publish(self) -> None:
-        """The feed of what was stored since the last time, until the server has it all."""
-        with self._store.transaction() as connection:
-            messages = feed.to_publish(connection, self._progress.published)
+    async def _publish(self, messages: Sequence[feed.Message]) -> None:
+        """These messages of the feed, again and again until the server has them all."""
         while True:
             try:
                 for subject, data in messages:
@@ -137,13 +152,11 @@ class Service:
                     else:  # one event; who misses it sees a gap, and may not be told another way
                         print(f"{subject}: {len(data)} bytes are more than the server takes", file=sys.stderr)
                 await self._nc.flush(timeout=5)
-                break
+                return
             except (nats.errors.Error, TimeoutError) as error:
                 if self._nc.is_closed:
                     raise UnreachableError("the connection was closed") from error
                 await asyncio.sleep(0.2)
-        self._progress = self._progress._replace(published=self._number)
-        await self._say()
 
     async def _pulse(self) -> None:
         """Say twice a second that the feed lives."""
