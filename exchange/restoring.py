@@ -141,8 +141,12 @@ class _Restoring:
         _, account, session, number = key
         (wire,) = values
         answer: Any = event_of(wire)
-        sessions = self._state.sessions.setdefault(account, SortedDict())
-        found = sessions.setdefault(session, Session())
+        sessions = self._state.sessions.get(account)
+        if sessions is None:
+            sessions = self._state.sessions[account] = SortedDict()
+        found = sessions.get(session)
+        if found is None:
+            found = sessions[session] = Session()
         assert not found.remember(number, answer)
 
 
