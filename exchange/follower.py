@@ -18,7 +18,7 @@ from events import subjects
 from events.archive import Archive, ArchiveError
 from events.chain import Place
 from events.commit import PART_HEADER, Assembler, Commit, decode
-from events.log import CommitReader, LogGapError, Reader, last_sequence
+from events.log import CommitReader, Reader, last_sequence
 from events.records import BadRecordError
 from events.wire import Stored
 from exchange import snapshot
@@ -72,11 +72,6 @@ class Follower:
     async def catch_up(self) -> None:
         """Fold to where JOURNAL ends now."""
         end = await last_sequence(self._nc, subjects.JOURNAL, self._archive)
-        if end < self.place.sequence:
-            raise LogGapError(
-                f"JOURNAL ends at {end}, but a snapshot is of its sequence {self.place.sequence}: "
-                "the server's files were truncated"
-            )
         while self.next <= end:
             for stored in await self._reader.next_batch():
                 self._fold(stored)
