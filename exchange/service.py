@@ -123,8 +123,8 @@ async def serve(
     snapshots: Path | None = None,
     archive: Archive | None = None,
     every_events: int = EVERY_EVENTS,
-) -> None:
-    """Run the service until SIGTERM or SIGINT. Raises what ends it otherwise, those of ERRORS."""
+) -> int:
+    """Run the service until SIGTERM or SIGINT, which is returned. Raises what else ends it, of ERRORS."""
 
     async def run() -> None:
         nc = await connect(server, key, name=name, patience=PATIENCE_S)
@@ -133,8 +133,9 @@ async def serve(
         finally:
             await nc.close()
 
-    await until_told(run())
+    ended_by = await until_told(run())
     log.info("stopped")
+    return ended_by
 
 
 def main() -> int:
