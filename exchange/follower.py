@@ -5,7 +5,6 @@ import contextlib
 import gc
 import logging
 import os
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -24,11 +23,11 @@ from events.wire import Stored
 from exchange import snapshot
 from exchange.digest import weights_in
 from exchange.forked import Forked
+from exchange.priority import stand_back_for_good
 from exchange.recovery import fold_commit
 from exchange.snapshot import Header, SnapshotError
 from exchange.state import State
 
-NICE = 10  # of a standby's folding
 log = logging.getLogger("exchange")
 
 
@@ -40,7 +39,7 @@ class Follower:
         self.state, self.place, self.next = state, place, place.sequence + 1
         self._commits = CommitReader(nc, place.number, place.hash, place.sequence)
         self._reader = Reader(nc, subjects.JOURNAL, self.next, archive)
-        self._aside = ThreadPoolExecutor(1, "aside", initializer=_stand_back)
+        self._aside = ThreadPoolExecutor(1, "aside", initializer=stand_back_for_good)
 
     @classmethod
     async def begin(cls, nc: Nats, archive: Archive | None, snapshots: Path | None) -> "Follower":
@@ -111,11 +110,6 @@ class Follower:
         """Of a snapshot of the state as it is now."""
         number, hash_, last, sequence = self.place
         return Header(number, hash_, last, sequence, self.state.rules, self.state.digest.take())
-
-
-def _stand_back() -> None:
-    """On Linux a thread has a niceness of its own; it could not be taken back, and ends with the thread."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 
 
 async def _restored(nc: Nats, archive: Archive | None, path: Path) -> tuple[State, Place]:
