@@ -28,7 +28,7 @@ from exchange.lease import Lease
 from exchange.state import State
 
 GROUP = 256  # requests in one commit at most ...
-GROUP_BYTES = 1024 * 1024  # ... and bytes of them
+GROUP_BYTES = 64 * 1024  # ... and bytes of them, so that one is decided within milliseconds
 AGAIN_S = 5.0  # an own request that the server may have lost is made again
 log = logging.getLogger("exchange")
 
