@@ -9,8 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from console import tables
+from console.archive_commands import archive, restore
 from console.data_directory import DURABILITY, durability_of
 from console.log_commands import audit
+from console.repair_commands import check, recompute
 from console.replay_commands import replay
 from console.session import EXPECTED, Data, OperatorCreds, account_key, every, operating, run
 from console.standby_commands import serve, snapshot_app
@@ -285,4 +287,8 @@ async def _ask(data: Path, server: str, creds: Path | None, what: str) -> dict[s
 
 
 app.command()(audit)
+app.command()(archive)
+app.command()(restore)
+app.command()(check)
+app.command()(recompute)
 app.command()(replay)

@@ -60,8 +60,8 @@ def serve(
         address = resolve_server(server, data)
         rarely()
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-        behind = Archive(archive) if archive is not None else None
-        ended_by = run(serve_exchange(address, key, name or socket.gethostname(), snapshots, behind))
+        called = name or socket.gethostname()
+        ended_by = run(serve_exchange(address, key, called, snapshots, archive=archive))
     if ended_by == signal.SIGINT:
         raise typer.Exit(130)
 
@@ -116,7 +116,7 @@ async def _get(directory: Path, archive: Path | None, data: Path, server: str, c
             )
             shown.update(bar, description="verifying", total=None)
             try:
-                await check_commit(nc, behind, path, snapshot.header(path))
+                await check_commit(nc, path, snapshot.header(path), behind)
                 await asyncio.to_thread(snapshot.restore, path)
             except SnapshotError:
                 path.unlink()

@@ -1,6 +1,6 @@
 """The exchange's service: INTAKE in, JOURNAL out.
 
-`python -m exchange.service --server URL --creds FILE [--snapshots DIR] [--name NAME]`
+`python -m exchange.service --server URL --creds FILE [--snapshots DIR] [--archive DIR] [--name NAME]`
 
 Run it twice: one has the lease and writes, the other stands by, writes snapshots, and takes over when the
 lease runs out.
@@ -66,11 +66,10 @@ class Service:
         key: Key,
         name: str = "exchange",
         snapshots: Path | None = None,
-        archive: Archive | None = None,
         every_events: int = EVERY_EVENTS,
+        archive: Archive | None = None,
     ) -> None:
-        self._archive = archive
-        self._nc, self._key = nc, key
+        self._nc, self._key, self._archive = nc, key, archive
         self._snapshots, self._every_events = snapshots, every_events
         self._lease = Lease(nc, name)
 
@@ -79,7 +78,7 @@ class Service:
         await make_streams(self._nc, self._archive)
         if self._snapshots is not None and not snapshot.kept(self._snapshots):
             await self._fetch(self._snapshots)
-        follower = await Follower.begin(self._nc, self._archive, self._snapshots)
+        follower = await Follower.begin(self._nc, self._snapshots, self._archive)
         try:
             await self._stand_by(follower)
             started = time.monotonic()
@@ -115,7 +114,7 @@ class Service:
         assert state.total() == 0
         log.info("leads from commit %d on, %.2f s after", place.number, time.monotonic() - started)
         time_ = Timekeeper(self._nc, state)
-        writer = Writer(self._nc, self._archive, self._key, self._lease, state, place, time_.stored)
+        writer = Writer(self._nc, self._key, self._lease, state, place, time_.stored, self._archive)
         await together(writer.run(follower.next - 1), time_.run(writer))
 
 
@@ -124,15 +123,16 @@ async def serve(
     key: Key,
     name: str = "exchange",
     snapshots: Path | None = None,
-    archive: Archive | None = None,
     every_events: int = EVERY_EVENTS,
+    archive: Path | None = None,
 ) -> int:
     """Run the service until SIGTERM or SIGINT, which is returned. Raises what else ends it, of ERRORS."""
 
     async def run() -> None:
+        before = None if archive is None else Archive(archive)
         nc = await connect(server, key, name=name, patience=PATIENCE_S)
         try:
-            await Service(nc, key, name, snapshots, archive, every_events).run()
+            await Service(nc, key, name, snapshots, every_events, before).run()
         finally:
             await nc.close()
 
@@ -157,8 +157,8 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            key, archive = Key.load(given.creds), Archive(given.archive) if given.archive else None
-            runner.run(serve(given.server, key, given.name, given.snapshots, archive, given.snapshot_every))
+            key, every = Key.load(given.creds), given.snapshot_every
+            runner.run(serve(given.server, key, given.name, given.snapshots, every, given.archive))
     except ERRORS as error:
         print(f"exchange: {error}", file=sys.stderr)
         return 1

@@ -53,12 +53,12 @@ class Writer:
     def __init__(
         self,
         nc: Nats,
-        archive: Archive | None,
         key: Key,
         lease: Lease,
         state: State,
         place: Place,
         stored: Callable[[Commit], None],
+        archive: Archive | None = None,
     ) -> None:
         self._archive = archive
         self._nc, self._key, self._lease, self._on_stored = nc, key, lease, stored

@@ -214,7 +214,7 @@ def test_a_follower_begins_with_the_newest_that_verifies(
 
             async def begin() -> list[str]:
                 caplog.clear()
-                follower = await Follower.begin(nc, None, directory)
+                follower = await Follower.begin(nc, directory)
                 await follower.close()
                 assert follower.place == place_of(bodies)
                 assert follower.state.digest.take() == history.state.digest.take()
@@ -255,7 +255,7 @@ def test_a_snapshot_of_another_log_is_refused(
                 caplog.clear()
                 directory = tmp_path / f"{header.commit}-{header.sequence}-{header.digest[:4]}"
                 snapshot.write(directory, header, rows(state))
-                follower = await Follower.begin(nc, None, directory)
+                follower = await Follower.begin(nc, directory)
                 await follower.close()
                 assert follower.place == place_of(bodies)
                 (record,) = caplog.records
