@@ -10,7 +10,7 @@ import typer
 
 from console import tables
 from console.log_commands import audit
-from console.replay_commands import replay
+from console.replay_commands import diff, export, replay
 from console.session import EXPECTED, Data, OperatorCreds, account_key, every, operating, run
 from console.up import up
 from events.cli import DATA, Json, Server, application, credits, edge, parse_credits, show
@@ -278,3 +278,5 @@ async def _ask(data: Path, server: str, creds: Path | None, what: str) -> dict[s
 
 app.command()(audit)
 app.command()(replay)
+app.command()(diff)
+app.command()(export)

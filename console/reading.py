@@ -1,0 +1,147 @@
+"""Where a command reads the log from: a running market, a data directory that rests, or an archive.
+
+The log is read by a thread with an event loop of its own, so that the command can work through it without
+waiting, and Ctrl-C ends it at once. Nothing is written anywhere.
+"""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+import uvloop
+from nats.aio.client import Client as Nats
+
+from console.data_directory import MarketError
+from console.log_commands import log_on_server
+from events.archive import Archive
+from events.cli import DATA
+from events.log import Reader, last_sequence
+from events.subjects import JOURNAL
+from events.wire import Stored
+from projections.journal import ArchiveJournal, read_ahead
+from projections.replay import Journal
+
+T = TypeVar("T")
+
+ArchiveOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--archive",
+        metavar="DIR",
+        help="Read an archive; with --server or --data too, the archive and then the log behind it.",
+    ),
+]
+
+
+class ServerJournal:
+    """JOURNAL on a server, and before it what an archive has of it."""
+
+    def __init__(self, loop: "LoopThread", nc: Nats, end: int, archive: Archive | None = None) -> None:
+        self._loop, self._nc, self._archive = loop, nc, archive
+        self.end = end
+
+    def messages(self) -> Iterator[Stored]:
+        """See Journal. While some are worked through, the next are on their way. Raises LogGapError."""
+        begin = 1
+        if self._archive is not None and self._archive.end(JOURNAL):
+            begin = self._archive.end(JOURNAL) + 1
+            yield from read_ahead(self._archive.journal())
+        if begin > self.end:
+            return
+        reader = Reader(self._nc, JOURNAL, begin)
+        try:
+            coming = self._loop.begin(reader.next_batch())
+            while True:
+                batch = coming.result()
+                last = batch[-1].sequence >= self.end
+                if not last:
+                    coming = self._loop.begin(reader.next_batch())
+                yield from (stored for stored in batch if stored.sequence <= self.end)
+                if last:
+                    return
+        finally:
+            coming.cancel()
+            self._loop.call(reader.close())
+
+
+class LoopThread:
+    """An event loop that runs in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="reading", daemon=True)
+
+    def __enter__(self) -> "LoopThread":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def begin(self, work: Coroutine[Any, Any, T]) -> Any:
+        """Start a coroutine there; returns its future."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def call(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine there to its end."""
+        future = self.begin(work)
+        try:
+            return future.result()  # type: ignore[no-any-return]
+        except BaseException:
+            future.cancel()
+            raise
+
+
+@contextlib.contextmanager
+def journal_at(
+    data: Path, server: str = "", creds: Path | None = None, archive: Path | None = None
+) -> Iterator[Journal]:
+    """JOURNAL to be read: of the archive alone, unless a market is named too; else of the market.
+
+    Raises MarketError, ArchiveError, LogGapError, and what connecting raises.
+    """
+    archived = None
+    if archive is not None:
+        archived = open_archive(archive)
+        if not server and data == DATA:
+            yield ArchiveJournal(archived)
+            return
+    with LoopThread() as loop:
+        opened = log_on_server(data, server, creds)
+        nc = loop.call(_entered(opened))
+        try:
+            yield ServerJournal(loop, nc, loop.call(last_sequence(nc, JOURNAL)), archived)
+        finally:
+            loop.call(_left(opened))
+
+
+@contextlib.contextmanager
+def journal_of_path(path: Path) -> Iterator[Journal]:
+    """JOURNAL of a data directory, or of an archive, whichever it is. Raises MarketError."""
+    if (path / "nats").is_dir():
+        with journal_at(path) as journal:
+            yield journal
+    else:
+        yield ArchiveJournal(open_archive(path))
+
+
+def open_archive(path: Path) -> Archive:
+    """An archive that has something. Raises MarketError, ArchiveError."""
+    archive = Archive(path)
+    if not archive.end(JOURNAL):
+        raise MarketError(f"{path}: there is no archive of a market here")
+    return archive
+
+
+async def _entered(opened: contextlib.AbstractAsyncContextManager[Nats]) -> Nats:
+    return await opened.__aenter__()
+
+
+async def _left(opened: contextlib.AbstractAsyncContextManager[Nats]) -> None:
+    await opened.__aexit__(None, None, None)
