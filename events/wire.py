@@ -1,9 +1,18 @@
-"""JSON on the wire: one encoder, one decoder, and the hashes over bytes."""
+"""What is on the wire: a stored message, JSON with one encoder and one decoder, and hashes over bytes."""
 
 import hashlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
+
+
+class Stored(NamedTuple):
+    """A message as a stream keeps it: sequence, stored time in ns since 1970, subject, bytes."""
+
+    sequence: int
+    time_ns: int
+    subject: str
+    data: bytes
 
 
 def dumps(value: object) -> bytes:
