@@ -20,6 +20,7 @@ from console.log_commands import log_on_server
 from events.archive import Archive
 from events.cli import DATA
 from events.log import Reader, last_sequence
+from events.source import ServerLog
 from events.subjects import JOURNAL
 from events.wire import Stored
 from projections.journal import ArchiveJournal, read_ahead
@@ -43,6 +44,12 @@ class ServerJournal:
     def __init__(self, loop: "LoopThread", nc: Nats, end: int, archive: Archive | None = None) -> None:
         self._loop, self._nc, self._archive = loop, nc, archive
         self.end = end
+        self._readers: list[Reader] = []
+
+    def close(self) -> None:
+        """End what `messages` began, however far somebody read."""
+        for reader in self._readers:
+            self._loop.call(reader.close())
 
     def messages(self) -> Iterator[Stored]:
         """See Journal. While some are worked through, the next are on their way. Raises LogGapError."""
@@ -53,19 +60,16 @@ class ServerJournal:
         if begin > self.end:
             return
         reader = Reader(self._nc, JOURNAL, begin)
-        try:
-            coming = self._loop.begin(reader.next_batch())
-            while True:
-                batch = coming.result()
-                last = batch[-1].sequence >= self.end
-                if not last:
-                    coming = self._loop.begin(reader.next_batch())
-                yield from (stored for stored in batch if stored.sequence <= self.end)
-                if last:
-                    return
-        finally:
-            coming.cancel()
-            self._loop.call(reader.close())
+        self._readers.append(reader)
+        coming = self._loop.begin(reader.next_batch())
+        while True:
+            batch = coming.result()
+            last = batch[-1].sequence >= self.end
+            if not last:
+                coming = self._loop.begin(reader.next_batch())
+            yield from (stored for stored in batch if stored.sequence <= self.end)
+            if last:
+                return
 
 
 class LoopThread:
@@ -80,6 +84,7 @@ class LoopThread:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.call(_cancel_all())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -116,7 +121,11 @@ def journal_at(
         opened = log_on_server(data, server, creds)
         nc = loop.call(_entered(opened))
         try:
-            yield ServerJournal(loop, nc, loop.call(last_sequence(nc, JOURNAL)), archived)
+            journal = ServerJournal(loop, nc, loop.call(_end(nc, archived)), archived)
+            try:
+                yield journal
+            finally:
+                journal.close()
         finally:
             loop.call(_left(opened))
 
@@ -137,6 +146,21 @@ def open_archive(path: Path) -> Archive:
     if not archive.end(JOURNAL):
         raise MarketError(f"{path}: there is no archive of a market here")
     return archive
+
+
+async def _cancel_all() -> None:
+    """End what still runs in this loop."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+
+
+async def _end(nc: Nats, archive: Archive | None) -> int:
+    """Where JOURNAL ends; that archive and server go together is looked at."""
+    if archive is not None:
+        return (await ServerLog(nc, archive).ends()).journal
+    return await last_sequence(nc, JOURNAL)
 
 
 async def _entered(opened: contextlib.AbstractAsyncContextManager[Nats]) -> Nats:

@@ -27,12 +27,13 @@ SHOWN_S = 0.1  # between two moves of the progress bar
 MISSING = "this needs pyarrow: pip install 'corehour[export]'"
 
 Moment = Annotated[
-    Until, typer.Option("--until", metavar="MOMENT", parser=parse_moment, help=HELP, show_default="the end")
+    Until | None,
+    typer.Option("--until", metavar="MOMENT", parser=parse_moment, help=HELP, show_default="the end"),
 ]
 
 
 def replay(
-    until: Moment = END,
+    until: Moment = None,
     statement: Annotated[
         str, typer.Option("--statement", metavar="NAME|KEY", help="Show this account's statement too.")
     ] = "",
@@ -54,7 +55,7 @@ def replay(
             journal = stack.enter_context(journal_at(data, server, creds, archive))
             tell_bar = stack.enter_context(bar("replaying"))
             replayed = Replay(journal, tell_bar, both(file, wanted))
-            state = replayed.run(until)
+            state = replayed.run(until or END)
             then = as_of(state, replayed.number) | {"now_us": state.now_us, "tick_us": replayed.tick_us}
             if wanted is not None:
                 found = wanted.result(state)
@@ -105,7 +106,7 @@ def export(
     parquet: Annotated[
         Path, typer.Option("--parquet", metavar="DIR", help="A new directory for the tables.")
     ],
-    until: Moment = END,
+    until: Moment = None,
     archive: ArchiveOption = None,
     server: Server = "",
     creds: OperatorCreds = None,
@@ -124,7 +125,7 @@ def export(
             bar("exporting") as tell_bar,
         ):
             replayed = Replay(journal, tell_bar, files)
-            state = replayed.run(until)
+            state = replayed.run(until or END)
             rows = files.finish(state, replayed.number)
         done = {"parquet": str(parquet), "commit": replayed.number, "rows": rows}
         counted = ", ".join(f"{number} {name}" for name, number in rows.items())
