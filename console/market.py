@@ -1,7 +1,7 @@
-"""One market on this machine: a data directory, and the three processes that serve it.
+"""One market on this machine: a data directory, and the four processes that serve it.
 
-`async with Market(data, hour_s=10, lost_after_s=1) as market:` starts nats-server, exchange and
-projections, keeps them running, and ends them. On first start it makes the keys and the streams, and
+`async with Market(data, hour_s=10, lost_after_s=1) as market:` starts nats-server, exchange, notary
+and projections, keeps them running, and ends them. On first start it makes the keys and the streams, and
 opens the market. Processes die with ours, even where ours is killed.
 """
 
@@ -118,13 +118,15 @@ class Market:
         self._keep(nats_server)
         self.server = url(self.host, self.port)
         await self._unless_failed(self._open(nats_server))
-        for name, arguments in (
-            ("exchange", ()),
-            ("projections", ("--store", self.data / "projections.sqlite")),
+        store = ("--store", str(self.data / "projections.sqlite"))
+        for name, program, key, arguments in (
+            ("exchange", "exchange.service", "exchange", ()),
+            ("notary", "exchange.notary", "exchange", ()),
+            ("projections", "projections.service", "projections", store),
         ):
-            creds = ("--server", self.server, "--creds", place(self.data, name), *arguments)
+            creds = ("--server", self.server, "--creds", str(place(self.data, key)), *arguments)
             log = self.data / f"logs/{name}.log"
-            self._keep(Child(name, module(f"{name}.service", *map(str, creds)), log, self._say))
+            self._keep(Child(name, module(program, *creds), log, self._say))
         self._task(self._admit(nats_server))
         self._task(self._watch_disk())
         await self._unless_failed(self._ready())
