@@ -18,7 +18,7 @@ from typing import Any
 from events import records as r
 from events import subjects
 from events.archive import Archive, Writer
-from events.commit import parts
+from events.commit import RULES, parts
 from events.keys import Key
 from events.requests import encode
 from events.wire import Stored
@@ -31,8 +31,8 @@ from tests.market import play
 SELLERS, MACHINES, CPUS = 20, 10, 10  # machines of each seller, CPUs of each machine
 BUYERS = 40
 RUNNING = SELLERS * MACHINES * CPUS * 3 // 4  # contracts that the standing bids keep going
-ORDERS = 100  # requests of traders between two ticks
-MOST_RESTING = 4000
+SINGLE, MANY, TOGETHER = 40, 4, 25  # between two ticks: requests of one order, of many, orders in each
+MOST_RESTING = 4000 // BUYERS  # bids of one buyer
 GROUP = 256  # requests in one commit at most, as the exchange's
 HOUR_US, TICK_NS = 60_000_000, 5_000_000_000
 PRICE = 20_000
@@ -55,7 +55,7 @@ class _Market:
         self._pending: list[Stored] = []
         self._time_ns = 1_700_000_000 * 10**9
         self._numbers: dict[str, int] = {}
-        self._resting: deque[tuple[str, int]] = deque()  # (account's name, order) of what may be cancelled
+        self._resting: dict[str, deque[int]] = {f"b{n}": deque() for n in range(BUYERS)}  # bids to amend
         self._opened: deque[tuple[int, str, str]] = deque(maxlen=200)  # contracts: number, buyer, seller
         self._charged: deque[tuple[int, int, str]] = deque(maxlen=200)  # hours: contract, hour, buyer
         self._names: dict[str, str] = {}
@@ -65,6 +65,7 @@ class _Market:
         terms = {"hour_us": HOUR_US, "lost_after_us": HOUR_US // 10, "fee_ppm": 10_000}
         self._ask("operator", "open", exchange=key_of("exchange").public, **terms)
         self._own("epoch")
+        self._own("rules", version=RULES)
         self._own("tick")
         sellers, buyers = [f"s{n}" for n in range(SELLERS)], [f"b{n}" for n in range(BUYERS)]
         for name in (*sellers, *buyers):
@@ -82,12 +83,19 @@ class _Market:
         for n in range(RUNNING // 10):
             self._ask(buyers[n % BUYERS], "bid", price=2 * PRICE, size=10)
         self.flush()
-        self._resting.clear()
+        for bids in self._resting.values():
+            bids.clear()  # they stand to the end
 
     def step(self) -> None:
         """Traders' requests, and the tick behind them."""
-        for _ in range(ORDERS):
+        for _ in range(SINGLE):
             self._trade()
+        for _ in range(MANY):
+            buyer = self._buyer()
+            orders = [self._order(buyer) for _ in range(TOGETHER)]
+            self._ask(buyer, "orders", orders=[{"kind": kind, **body} for kind, body in orders])
+        checked = self._writer.next(subjects.INTAKE) - 1
+        self._send("exchange", "checked", {"through": checked})
         self._time_ns += TICK_NS
         self._own("tick")
 
@@ -104,35 +112,45 @@ class _Market:
         self.events += len(commit.events)
         for _, event in commit.events:
             if type(event) is r.BidPlaced:
-                self._resting.append((self._names[event.account], event.order))
+                self._resting[self._names[event.account]].append(event.order)
             elif type(event) is r.ContractOpened:
                 self._opened.append((event.contract, self._names[event.buyer], self._names[event.seller]))
             elif type(event) is r.HourCharged:
                 self._charged.append((event.contract, event.hour, self._names[event.buyer]))
 
     def _trade(self) -> None:
-        """One request of a trader's."""
-        dice, chance = self._dice, self._dice.random()
-        if len(self._resting) > MOST_RESTING or (chance < 0.35 and self._resting):
-            self._resting.rotate(-dice.randrange(100))
-            name, order = self._resting.popleft()
-            self._ask(name, "amend", order=order, size=0)
-        elif chance < 0.45 and self._resting:
-            name, order = self._resting[dice.randrange(min(100, len(self._resting)))]
-            self._ask(name, "amend", order=order, price=PRICE - dice.randrange(1, 500))
-        elif chance < 0.48 and self._opened:
+        """One request of a trader's: an order, a word about a contract, or a vote."""
+        chance = self._dice.random()
+        if chance < 0.08 and self._opened:
             contract, buyer, seller = self._opened.popleft()
             self._ask(buyer, "sent", contract=contract)
-            if dice.random() < 0.95:
+            if self._dice.random() < 0.95:
                 self._ask(seller, "started", contract=contract)
-        elif chance < 0.5 and self._charged:
+        elif chance < 0.12 and self._charged:
             contract, hour, buyer = self._charged.popleft()
-            self._ask(buyer, "vote", contract=contract, hour=hour, good=dice.random() < 0.9)
+            self._ask(buyer, "vote", contract=contract, hour=hour, good=self._dice.random() < 0.9)
         else:
-            crosses = dice.random() < 0.2
-            price = PRICE + 200 if crosses else PRICE - dice.randrange(1, 500)
-            screen = {"minimums": {"memory_mb": 2048}} if dice.random() < 0.3 else {}
-            self._ask(f"b{dice.randrange(BUYERS)}", "bid", price=price, size=dice.randrange(1, 4), **screen)
+            buyer = self._buyer()
+            kind, body = self._order(buyer)
+            self._ask(buyer, kind, **body)
+
+    def _buyer(self) -> str:
+        return f"b{self._dice.randrange(BUYERS)}"
+
+    def _order(self, buyer: str) -> tuple[str, dict[str, Any]]:
+        """A bid, one in five to be matched at once; or another price, or the end, of one that may rest."""
+        dice, bids = self._dice, self._resting[buyer]
+        chance = dice.random()
+        if bids and (chance < 0.35 or len(bids) > MOST_RESTING):
+            return "amend", {"order": bids.popleft(), "size": 0}
+        if bids and chance < 0.45:
+            return "amend", {
+                "order": bids[dice.randrange(len(bids))],
+                "price": PRICE - dice.randrange(1, 500),
+            }
+        price = PRICE + 200 if dice.random() < 0.2 else PRICE - dice.randrange(1, 500)
+        screen = {"minimums": {"memory_mb": 2048}} if dice.random() < 0.3 else {}
+        return "bid", {"price": price, "size": dice.randrange(1, 4), **screen}
 
     def _ask(self, who: str, kind: str, /, **body: Any) -> None:
         number = self._numbers[who] = self._numbers.get(who, 0) + 1

@@ -11,12 +11,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from events.commit import Commit
 from events.records import Event
-from events.wire import dumps
 from exchange.state import State
 from projections import ledger
 from projections.ledger import CHARGES, TRADES, Columns, Row
@@ -27,6 +27,9 @@ EVENTS: Columns = ledger.WHEN | {"place": int, "event": str, "accounts": list, "
 TABLES: dict[str, Columns] = {"events": EVENTS, "trades": TRADES, "charges": CHARGES}
 FEW = ("event", "reason", "machine", "account", "buyer", "seller")  # columns in which values repeat
 TYPES: dict[type, pa.DataType] = {int: pa.int64(), str: pa.string(), list: pa.list_(pa.string())}
+
+
+_JSON = msgspec.json.Encoder()
 
 
 class ParquetFiles:
@@ -60,7 +63,7 @@ class ParquetFiles:
         when = self._clock.when(commit, request, state)
         self._place = self._place + 1 if commit.number == self._commit else 1
         self._commit = commit.number
-        said = dumps(event.wire()).decode()
+        said = _JSON.encode(event).decode()
         self._tables["events"].add((*when, self._place, event.kind, list(event.accounts()), said))
         trade = ledger.trade(when, event, state)
         if trade is not None:

