@@ -29,7 +29,7 @@ from projections.replay import Replay
 from tests.market import play
 
 SELLERS, MACHINES, CPUS = 20, 10, 10  # machines of each seller, CPUs of each machine
-BUYERS = 40
+BUYERS = 10
 RUNNING = SELLERS * MACHINES * CPUS * 3 // 4  # contracts that the standing bids keep going
 SINGLE, MANY, TOGETHER = 40, 4, 25  # between two ticks: requests of one order, of many, orders in each
 MOST_RESTING = 4000 // BUYERS  # bids of one buyer

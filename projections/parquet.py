@@ -22,7 +22,7 @@ from projections import ledger
 from projections.ledger import CHARGES, TRADES, Columns, Row
 from projections.sqlite_file import FileTakenError
 
-GROUP = 50_000  # rows in one row group, and in memory
+GROUP = 20_000  # rows in one row group, and in memory
 EVENTS: Columns = ledger.WHEN | {"place": int, "event": str, "accounts": list, "json": str}
 TABLES: dict[str, Columns] = {"events": EVENTS, "trades": TRADES, "charges": CHARGES}
 FEW = ("event", "reason", "machine", "account", "buyer", "seller")  # columns in which values repeat

@@ -14,6 +14,7 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
+from bench.log_made import make
 from events import records as r
 from events.commit import Commit
 from exchange.state import State
@@ -28,6 +29,7 @@ from tests.projections.logs import archive_of, log_of
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 400
+EVENTS = 200_000
 
 
 @pytest.fixture(scope="module")
@@ -223,24 +225,44 @@ def test_one_that_is_killed_leaves_nothing_that_looks_whole(
     assert path.exists() and not os.path.exists(f"{path}.partial")
 
 
-# A long log is the short one's second part again and again: it is made and read in the child, so that
-# nothing of it is counted. What grows with the log is then what the reader keeps.
 MEMORY = """
 import resource, sys
 from pathlib import Path
-from bench.log_made import journal_made
+from events.archive import Archive
+from projections.journal import ArchiveJournal
 from projections.parquet import ParquetFiles
 from projections.replay import Replay
 from projections.sqlite_file import SqliteFile
-what, events = sys.argv[1], int(sys.argv[2])
-journal = journal_made(events, 1)
-if what == "replay":
+archive, path, how = (Path(word) for word in sys.argv[1:])
+journal = ArchiveJournal(Archive(archive))
+if str(how) == "replay":
     replay = Replay(journal)
     replay.run()
 else:
-    with (SqliteFile if what == "sqlite" else ParquetFiles)(Path(sys.argv[3])) as files:
+    with (SqliteFile if str(how) == "sqlite" else ParquetFiles)(path) as files:
         replay = Replay(journal, each=files)
         files.finish(replay.run(), replay.number)
-assert replay.events >= events, replay.events
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(replay.events, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
+
+
+@pytest.fixture(scope="module")
+def two_logs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A log that has reached the size that its market keeps, and one that is twice as long."""
+    place = tmp_path_factory.mktemp("logs")
+    make(place / "short", EVENTS)
+    make(place / "long", 2 * EVENTS)
+    return place / "short", place / "long"
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("how", ["replay", "sqlite", "parquet"])
+def test_memory_does_not_grow_with_the_log(tmp_path: Path, two_logs: tuple[Path, Path], how: str) -> None:
+    peaks: list[int] = []
+    for archive in two_logs:
+        command = [sys.executable, "-c", MEMORY, str(archive), str(tmp_path / archive.name), how]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300)
+        events, peak = map(int, done.stdout.split())
+        assert events >= EVENTS * (1 + len(peaks))
+        peaks.append(peak)
+    assert peaks[1] < 1.1 * peaks[0], peaks
