@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from console import tables
+from console.archive_commands import archive, restore
 from console.log_commands import audit
 from console.replay_commands import diff, export, replay
 from console.session import EXPECTED, Data, OperatorCreds, account_key, every, operating, run
@@ -277,6 +278,8 @@ async def _ask(data: Path, server: str, creds: Path | None, what: str) -> dict[s
 
 
 app.command()(audit)
+app.command()(archive)
+app.command()(restore)
 app.command()(replay)
 app.command()(diff)
 app.command()(export)

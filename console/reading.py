@@ -9,33 +9,22 @@ import contextlib
 import threading
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
-import typer
 import uvloop
 from nats.aio.client import Client as Nats
 
-from console.data_directory import MarketError
-from console.log_commands import log_on_server
+from console.data_directory import ARCHIVE
+from console.log_commands import is_alone, log_on_server, open_archive
 from events.archive import Archive
-from events.cli import DATA
 from events.log import Reader, last_sequence
-from events.source import ServerLog
+from events.source import ServerLog, archive_at, longer
 from events.subjects import JOURNAL
 from events.wire import Stored
 from projections.journal import ArchiveJournal, read_ahead
 from projections.replay import Journal
 
 T = TypeVar("T")
-
-ArchiveOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--archive",
-        metavar="DIR",
-        help="Read an archive; with --server or --data too, the archive and then the log behind it.",
-    ),
-]
 
 
 class ServerJournal:
@@ -107,16 +96,18 @@ class LoopThread:
 def journal_at(
     data: Path, server: str = "", creds: Path | None = None, archive: Path | None = None
 ) -> Iterator[Journal]:
-    """JOURNAL to be read: of the archive alone, unless a market is named too; else of the market.
+    """JOURNAL to be read: of an archive alone, unless a market is named too; else of a market, behind the
+    archive given and the one that it was restored from.
 
     Raises MarketError, ArchiveError, LogGapError, and what connecting raises.
     """
-    archived = None
+    given = None
     if archive is not None:
-        archived = open_archive(archive)
-        if not server and data == DATA:
-            yield ArchiveJournal(archived)
+        given = open_archive(archive)
+        if is_alone(archive, server, data):
+            yield ArchiveJournal(given)
             return
+    archived = longer(given, None if server else archive_at(data / ARCHIVE))
     with LoopThread() as loop:
         opened = log_on_server(data, server, creds)
         nc = loop.call(_entered(opened))
@@ -138,14 +129,6 @@ def journal_of_path(path: Path) -> Iterator[Journal]:
             yield journal
     else:
         yield ArchiveJournal(open_archive(path))
-
-
-def open_archive(path: Path) -> Archive:
-    """An archive that has something. Raises MarketError, ArchiveError."""
-    archive = Archive(path)
-    if not archive.end(JOURNAL):
-        raise MarketError(f"{path}: there is no archive of a market here")
-    return archive
 
 
 async def _cancel_all() -> None:

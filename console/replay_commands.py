@@ -2,17 +2,17 @@
 
 import contextlib
 import sqlite3
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import Progress
 
-from console import history_tables, tables
+from console import history_tables
+from console.log_commands import Archived
 from console.moments import HELP, parse_moment
-from console.reading import ArchiveOption, journal_at, journal_of_path
+from console.progress import bar
+from console.reading import journal_at, journal_of_path
 from console.session import EXPECTED, Data, OperatorCreds
 from events.archive import ArchiveError
 from events.cli import DATA, Json, NowhereError, Server, edge, fail, show, tell
@@ -23,7 +23,6 @@ from projections.replay import END, Each, Replay, ReplayError, Until
 from projections.sqlite_file import FileTakenError, SqliteFile
 
 EXPECTED_HERE = (*EXPECTED, ArchiveError, FileTakenError, ReplayError, sqlite3.Error)
-SHOWN_S = 0.1  # between two moves of the progress bar
 MISSING = "this needs pyarrow: pip install 'corehour[export]'"
 
 Moment = Annotated[
@@ -41,7 +40,7 @@ def replay(
         Path | None,
         typer.Option("--sqlite", metavar="FILE", help="Write everything to a SQLite file instead."),
     ] = None,
-    archive: ArchiveOption = None,
+    archive: Archived = None,
     server: Server = "",
     creds: OperatorCreds = None,
     data: Data = DATA,
@@ -74,7 +73,7 @@ def replay(
 def diff(
     first: Annotated[str, typer.Argument(metavar="A", help="A moment, or a log: see --help.")],
     second: Annotated[str, typer.Argument(metavar="B", help="A later moment, or another log.")],
-    archive: ArchiveOption = None,
+    archive: Archived = None,
     server: Server = "",
     creds: OperatorCreds = None,
     data: Data = DATA,
@@ -107,7 +106,7 @@ def export(
         Path, typer.Option("--parquet", metavar="DIR", help="A new directory for the tables.")
     ],
     until: Moment = None,
-    archive: ArchiveOption = None,
+    archive: Archived = None,
     server: Server = "",
     creds: OperatorCreds = None,
     data: Data = DATA,
@@ -143,24 +142,6 @@ def both(*each: Each | None) -> Each | None:
             one(*arguments)
 
     return call
-
-
-@contextlib.contextmanager
-def bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar with an estimate of the time left, for a person at a terminal."""
-    console = tables.progress_console()
-    with Progress(console=console, transient=True) as shown:
-        task = shown.add_task(what, total=None)
-        due = 0.0
-
-        def tell_bar(done: int, whole: int) -> None:
-            nonlocal due
-            now = time.monotonic()
-            if now >= due:
-                due = now + SHOWN_S
-                shown.update(task, completed=done, total=whole)
-
-        yield tell_bar
 
 
 @contextlib.contextmanager
