@@ -89,8 +89,9 @@ def _account(row: Row) -> list[object]:
     """Before and after, where it changed."""
 
     def both(name: str, change: list[int]) -> str:
-        shown = {"reputation": tables.share, "suspended": str}.get(name, credits)
-        before, after = map(shown, change)
+        if name == "suspended":
+            return f"{change[0]} -> {change[1]}"
+        before, after = ((tables.share if name == "reputation" else credits)(value) for value in change)
         return f"{before} -> {after}"
 
     cells = [both(name, row[name]) if name in row else "" for name in MONEY]
