@@ -34,9 +34,9 @@ from events.log import (
     Stored,
     UnreachableError,
     connect,
-    last_sequence,
 )
 from events.requests import decode_body, encode
+from exchange.priority import stand_back, stand_back_for_good
 from exchange.signatures import Checked, Checker, Verdict, check
 
 PATIENCE_S = 15.0  # for a server that does not answer yet
@@ -45,7 +45,6 @@ CHECKED_S = 5.0  # between two `checked`, at least
 OWN = 10_000  # so many requests of the exchange's own are worth a `checked` by themselves
 AGAIN_S = 5.0  # a `suspend` that is not in the log by then is said again
 END_S = 4.0
-NICE = 10  # it may fall behind where the market needs the processors
 AGAIN = (".reinstate", ".unfreeze")  # requests after which somebody may be accused again
 NOTARY_RULES = 2  # from these rules on the market admits requests before their signatures are checked
 EXPECTED = (BadKeyError, UnreachableError, NotAdmittedError, LogGapError)
@@ -189,11 +188,12 @@ class Notary:
 
         Waits for the server. Raises UnreachableError, LogGapError.
         """
+        js = self._nc.jetstream()
         while True:
             with contextlib.suppress(nats.errors.Error, TimeoutError):
                 try:
-                    end = await last_sequence(self._nc, subjects.INTAKE)
-                    return await self._begin_behind(end)
+                    there = (await js.stream_info(subjects.INTAKE)).state
+                    return await self._begin_in(there.first_seq, there.last_seq)
                 except NotFoundError:
                     raise LogGapError(f"the server has no stream {subjects.INTAKE}") from None
                 except APIError:
@@ -202,14 +202,19 @@ class Notary:
                 raise UnreachableError("the connection was closed")
             await asyncio.sleep(0.2)
 
-    async def _begin_behind(self, end: int) -> tuple[int, bool, int]:
+    async def _begin_in(self, first: int, end: int) -> tuple[int, bool, int]:
+        """The same, with the ends of INTAKE known."""
         said = await self._own("checked")
         if said is not None:
             through = (decode_body(said.data[SIGNATURE_CHARACTERS + 1 :]) or {}).get("through")
             if type(through) is int and 0 <= through < said.sequence:
-                return through + 1, True, end
+                return max(first, through + 1), True, end
         rules = await self._own("rules", first=True)
-        return (rules.sequence if rules else end + 1), False, end
+        if rules is not None and first <= 1:
+            return rules.sequence, False, end
+        if first > 1:  # the log before is in an archive: it was kept by these rules
+            return first, True, end
+        return end + 1, False, end
 
     async def _own(self, kind: str, first: bool = False) -> Stored | None:
         """The last request (or the first) of a kind that the exchange's key signed; None if there is none.
@@ -266,7 +271,8 @@ def main() -> int:
     parser.add_argument("--creds", required=True, type=Path, metavar="FILE", help="the exchange's seed file")
     arguments = parser.parse_args()
     rarely()
-    os.nice(NICE)
+    stand_back()
+    stand_back_for_good()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     try:
         uvloop.run(serve(arguments.server, Key.load(arguments.creds)))
