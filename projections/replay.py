@@ -1,22 +1,26 @@
 """Replay: the market's state as of any moment, folded from the first commit on (R34).
 
-Nothing is done per event but to fold it. The digest is compared every CHECK_EVENTS events and at the end;
-where it disagrees, the log is read again to name the first commit that does.
+Nothing is done per event but to fold it. The digest is compared now and then and at the end, computed from
+the whole state; where it disagrees, the log is read again to name the first commit that does.
 """
 
 import contextlib
 import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Protocol
 
 from events.commit import FIRST, Assembler, Commit, decode
 from events.records import BadRecordError, ClockMoved, Event
 from events.wire import Stored
+from exchange.digest import MODULUS, Digest, Key, weight
+from exchange.entries import entry, keys, rows
 from exchange.recovery import fold_commit
 from exchange.state import State
 
-CHECK_EVENTS = 100_000  # folded between two looks at the digest, and what waits for it in memory
+CHECK_EVENTS = 100_000  # folded between two looks at the digest, at first fewer ...
+CHECK_ENTRIES = 10  # ... and so many for each entry of the state, so that looking costs a tenth of folding
 CLOCK = b'"kind":"clock_moved"'  # in a commit's bytes only where such an event is: texts escape quotes
 UNFOLDABLE = (AssertionError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
@@ -61,6 +65,37 @@ def silent(_done: int, _whole: int) -> None:
     """Tells nobody."""
 
 
+class WholeDigest(Digest):
+    """A digest that is not kept up: taken by going through the whole state, O(entries).
+
+    Of states under rules 2 or later; before, the digest left out a part of the state.
+    """
+
+    def __init__(self, state: State) -> None:
+        super().__init__(partial(entry, state))
+        self._state = state
+        self.entries = 0  # as of the last `take`
+
+    def touch(self, key: Key) -> None:
+        """Nothing is kept."""
+
+    def take(self) -> str:
+        """See Digest."""
+        self.entries = total = 0
+        for row in rows(self._state):
+            total += weight(row)
+            self.entries += 1
+        return f"{total % MODULUS:032x}"
+
+    def fresh(self) -> str:
+        """See Digest."""
+        return self.take()
+
+    def keys(self) -> frozenset[Key]:
+        """See Digest."""
+        return frozenset(keys(self._state))
+
+
 class Replay:
     """One pass over a log, which may stop at several moments, one after the other.
 
@@ -78,7 +113,8 @@ class Replay:
         self._bodies = bodies(journal)
         self._kept: tuple[int, bytes] | None = None  # read, and later than the moment before
         self._digest = ""  # what the last commit says
-        self._checked = self._checked_events = 0  # the commit after which the digest was right
+        self._checked = 0  # the commit after which the digest was right
+        self._due = 1  # events, after which it is looked at again
 
     def run(self, until: Until = END) -> State:
         """Fold up to a moment; returns the state then.
@@ -125,7 +161,7 @@ class Replay:
         self.number, self.hash, self._digest = commit.number, commit.hash, commit.digest
         self.events += len(commit.events)
         self.tick_us = max(self.tick_us, state.tick_us)
-        if self.events - self._checked_events >= CHECK_EVENTS:
+        if self.events >= self._due:
             self._check()
 
     def _check(self) -> None:
@@ -135,7 +171,11 @@ class Replay:
         if self.state.digest.take() != self._digest:
             self._find(self.number)
             raise BadRecordError(f"commit {self.number}: its digest is not that of the state")
-        self._checked, self._checked_events = self.number, self.events
+        self._checked = self.number
+        if self.state.rules > 1 and not isinstance(self.state.digest, WholeDigest):
+            self.state.digest = WholeDigest(self.state)
+        entries = self.state.digest.entries if isinstance(self.state.digest, WholeDigest) else 0
+        self._due = self.events + max(min(CHECK_EVENTS, self.events), CHECK_ENTRIES * entries)
 
     def _find(self, last: int) -> None:
         """Fold again from the first commit, and look at each digest behind the last that was right."""
