@@ -29,7 +29,8 @@ from events.records import (
     SignaturesChecked,
 )
 from events.requests import encode
-from exchange.audit import LogOnServer, audit
+from events.source import ServerLog
+from exchange.audit import audit
 from exchange.signatures import check
 from tests.market.forgery import CHANGES, Change, fitted, forge
 from tests.market.history import History
@@ -72,7 +73,7 @@ class Town:
 
     async def is_sound(self) -> None:
         """The audit agrees: what was forged was dealt with by the rules."""
-        result = await audit(LogOnServer(self.operator.nc))
+        result = await audit(ServerLog(self.operator.nc))
         assert result.ok, result
 
 
