@@ -8,16 +8,14 @@ import contextlib
 import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal, Protocol
 
 from events.commit import FIRST, Assembler, Commit, decode
 from events.records import BadRecordError, ClockMoved, Event
 from events.wire import Stored
-from exchange.digest import MODULUS, Digest, Key, weight
-from exchange.entries import entry, keys, rows
 from exchange.recovery import fold_commit
 from exchange.state import State
+from projections.bare_state import BareState, WholeDigest
 
 CHECK_EVENTS = 100_000  # folded between two looks at the digest, at first fewer ...
 CHECK_ENTRIES = 10  # ... and so many for each entry of the state, so that looking costs a tenth of folding
@@ -65,37 +63,6 @@ def silent(_done: int, _whole: int) -> None:
     """Tells nobody."""
 
 
-class WholeDigest(Digest):
-    """A digest that is not kept up: taken by going through the whole state, O(entries).
-
-    Of states under rules 2 or later; before, the digest left out a part of the state.
-    """
-
-    def __init__(self, state: State) -> None:
-        super().__init__(partial(entry, state))
-        self._state = state
-        self.entries = 0  # as of the last `take`
-
-    def touch(self, key: Key) -> None:
-        """Nothing is kept."""
-
-    def take(self) -> str:
-        """See Digest."""
-        self.entries = total = 0
-        for row in rows(self._state):
-            total += weight(row)
-            self.entries += 1
-        return f"{total % MODULUS:032x}"
-
-    def fresh(self) -> str:
-        """See Digest."""
-        return self.take()
-
-    def keys(self) -> frozenset[Key]:
-        """See Digest."""
-        return frozenset(keys(self._state))
-
-
 class Replay:
     """One pass over a log, which may stop at several moments, one after the other.
 
@@ -104,7 +71,7 @@ class Replay:
     """
 
     def __init__(self, journal: Journal, tell: Tell = silent, each: Each | None = None) -> None:
-        self.state = State()
+        self.state: State = BareState()
         self.number, self.hash = 0, FIRST
         self.events = 0
         self.tick_us = 0
@@ -179,7 +146,7 @@ class Replay:
 
     def _find(self, last: int) -> None:
         """Fold again from the first commit, and look at each digest behind the last that was right."""
-        state = State()
+        state = BareState()
         for _, body in bodies(self._journal):
             commit = decode(body)
             try:
