@@ -1,8 +1,9 @@
 """The journal's bytes: commits, their parts, and events."""
 
 import functools
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from events.commit import Assembler, decode, encode, parts
 from events.records import BadRecordError, event_of
