@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import msgspec
 
 from events.records import AnyEvent, BadRecordError
+from events.terminal import one_line
 from events.wire import sha256
 
 RULES = 2  # the newest version of the rules that this program knows
@@ -53,8 +54,8 @@ def decode(body: bytes) -> Commit:
     """The commit in a body. Raises BadRecordError."""
     try:
         commit = _DECODER.decode(body)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise BadRecordError(f"not a commit: {error}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRecordError(one_line(f"not a commit: {error}")) from error
     if commit.hash:
         raise BadRecordError("not a commit: it says its own hash")
     if not 1 <= commit.rules <= RULES:
