@@ -6,7 +6,6 @@ Exit status: 0 done, 1 refused or failed, 2 usage, 130 after Ctrl-C.
 
 import contextlib
 import itertools
-import json
 import os
 import re
 import sys
@@ -20,7 +19,7 @@ import typer.core
 
 from events.keys import BadKeyError, Key
 from events.requests import CREDIT, MONEY
-from events.wire import dumps
+from events.wire import dumps, loads
 
 DATA = Path("var/market")  # the market's data directory, unless told otherwise
 ADDRESS = "address.json"  # in it: {"server": URL, "pid": of `exchange up`}
@@ -155,7 +154,7 @@ def _owners(path: Path) -> set[int]:
 def read_address(path: Path) -> str:
     """The server's URL in an address file. Raises NowhereError."""
     try:
-        server = json.loads(path.read_text("utf-8"))["server"]
+        server = loads(path.read_bytes())["server"]
     except OSError as error:
         raise NowhereError(f"{path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError):
