@@ -190,7 +190,7 @@ def parse_credits(text: str) -> int:
     """Credits, as typed, in micro-credits: `0.05` is 50000. Raises typer.BadParameter (exit status 2)."""
     if not re.fullmatch(r"[0-9]{1,10}(\.[0-9]{1,6})?", text):
         raise typer.BadParameter(
-            f"{text!r}: an amount is credits in decimal, with at most six decimals, as 0.05"
+            f"{text[:40]!r}: an amount is credits in decimal, with at most six decimals, as 0.05"
         )
     micro = int(Decimal(text) * CREDIT)
     if micro > MONEY:
