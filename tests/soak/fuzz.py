@@ -14,6 +14,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -44,6 +45,7 @@ class Job:
     inputs: int
     before: int
     seed: int
+    sources: str
     done: int = 0
     begun: float = 0.0
     moved: float = 0.0
@@ -98,7 +100,7 @@ class Job:
         """Keep what is done."""
         row = {
             "target": self.target, "engine": self.engine, "inputs": self.done, "fault": self.fault,
-            "seconds": round(time.monotonic() - self.begun, 1), "sources": sources(),
+            "seconds": round(time.monotonic() - self.begun, 1), "sources": self.sources,
         }  # fmt: skip
         LOG.parent.mkdir(parents=True, exist_ok=True)
         with LOG.open("a") as log:
@@ -141,7 +143,8 @@ def done_before(of: str) -> Counter[tuple[str, str]]:
 
 def jobs(options: argparse.Namespace) -> list[Job]:
     """What is to be done, the longest first."""
-    found, before = targets(), done_before(sources())
+    found, of = targets(), sources()
+    before = done_before(of)
     if options.target and options.target not in found:
         sys.exit(f"no target {options.target!r}; there are {', '.join(found)}")
     chosen = [found[options.target]] if options.target else list(found.values())
@@ -151,7 +154,7 @@ def jobs(options: argparse.Namespace) -> list[Job]:
         inputs = -(-options.inputs * target.share // whole)
         slow = int(inputs * BY_HYPOTHESIS)
         for engine, part in (("hypothesis", slow), ("atheris", inputs - slow)):
-            made.append(Job(target.name, engine, part, before[target.name, engine], options.seed + at))
+            made.append(Job(target.name, engine, part, before[target.name, engine], options.seed + at, of))
     return made
 
 
@@ -165,6 +168,9 @@ def run(options: argparse.Namespace) -> bool:
         flush=True,
     )
     working: list[Job] = []
+    memory = Path("/dev/shm")
+    room = tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None)
+    os.environ["TMPDIR"] = room.name  # of the decoders that read files
     said = time.monotonic()
     try:
         while waiting or working:
@@ -190,13 +196,14 @@ def run(options: argparse.Namespace) -> bool:
             job.process.wait()
             job.done, job.fault = read_done(job.ledger), ""
             job.end()
+        room.cleanup()
     print(table(every))
     return not any(job.fault for job in every)
 
 
 def table(every: list[Job]) -> str:
     """What was done, as a table."""
-    done = done_before(sources())
+    done = done_before(every[0].sources)
     lines = ["| decoder | by atheris | by hypothesis | faults |", "|---|---|---|---|"]
     for name in dict.fromkeys(job.target for job in every):
         faults = sum(bool(job.fault) for job in every if job.target == name)

@@ -1,5 +1,7 @@
 """Every decoder of bytes from outside, each with what must hold whatever the bytes are."""
 
+import asyncio
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -55,6 +57,12 @@ def assert_known(code: str) -> None:
 def assert_line(text: str, named: str = "") -> None:
     """A refusal must be one line that a person can read to its end, and name what is to be named."""
     assert text and "\n" not in text and len(text) <= MOST_LINE and named in text, text[: 2 * MOST_LINE]
+
+
+@functools.cache
+def loop() -> asyncio.AbstractEventLoop:
+    """The event loop of all checks, one after the other; it goes with the process."""
+    return asyncio.new_event_loop()
 
 
 def pieces(data: bytes) -> list[bytes]:

@@ -21,7 +21,7 @@ from projections import queries
 from projections.store import Store, rebuild
 from tests.market.play import key_of
 from tests.projections.history import OPERATOR, TRADERS, Market
-from tests.soak.decoders import Target, assert_line
+from tests.soak.decoders import Target, assert_line, loop
 
 KEY = key_of("client")
 NOBODY = cast(Nats, None)
@@ -49,11 +49,8 @@ class Stranger:
     A byte for how it comes; then, behind zero bytes, subject, reply and headers; the rest is data.
     """
 
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-
     def __call__(self, data: bytes) -> None:
-        self.loop.run_until_complete(self._come(data))
+        loop().run_until_complete(self._come(data))
 
     async def _come(self, data: bytes) -> None:
         how, rest = (data or b"\0")[0], data[1:]
@@ -96,13 +93,10 @@ def stranger_seeds() -> list[bytes]:
 class Ears:
     """A client that hears a feed: a byte says which; it passes on what is a message of a feed."""
 
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-
     def __call__(self, data: bytes) -> None:
         client = Client(NOBODY, KEY)
         client.session = 7
-        answer = client._answers[1] = self.loop.create_future()
+        answer = client._answers[1] = loop().create_future()
         queue: asyncio.Queue[FeedMessage] = asyncio.Queue()
         client._listeners.append(queue)
         market = bool(data) and bool(data[0] & 1)
@@ -147,10 +141,7 @@ class Asking:
             else:
                 assert isinstance(answer, dict) and "result" in answer
 
-        self.loop.run_until_complete(ask())
-
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
+        loop().run_until_complete(ask())
 
 
 def reply_seeds() -> list[bytes]:
@@ -245,10 +236,10 @@ def query_seeds() -> list[bytes]:
 
 
 TARGETS = [
-    Target("connection", Stranger, stranger_seeds, 25),
+    Target("connection", Stranger, stranger_seeds, 14),
     Target("feed", Ears, feed_seeds, 50),
-    Target("reply", Asking, reply_seeds, 20),
+    Target("reply", Asking, reply_seeds, 12),
     Target("pulse", lambda: check_pulse, pulse_seeds, 60),
     Target("heartbeat", lambda: check_heartbeat, lambda: [b"client", b"m", b"a\xffb"], 30),
-    Target("query", Queries, query_seeds, 20),
+    Target("query", Queries, query_seeds, 12),
 ]

@@ -18,7 +18,7 @@ from links.frames import BadFrameError, Frame, Packet, pack, pack_frame, unpack,
 from seller_node.run import BadStartError, Jails, read_start
 from seller_node.session import Session
 from tests.market.play import key_of
-from tests.soak.decoders import Target, assert_line, joined, pieces
+from tests.soak.decoders import Target, assert_line, joined, loop, pieces
 
 DIAL = 1_700_000_000_000_000  # of the links in this file
 PEER, OWN, STRANGER = (key_of(name).public for name in ("peer", "own", "stranger"))
@@ -58,18 +58,12 @@ def check_packet(data: bytes) -> None:
         assert pack_frame(frame) == found.body
 
 
-class Loop:
-    """An event loop for one check after the other; `turn` lets all that is ready run."""
-
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-
-    def run(self, work: Awaitable[None]) -> None:
-        """Run it; what other tasks raise counts."""
-        faults: list[Any] = []
-        self.loop.set_exception_handler(lambda loop, context: faults.append(context))
-        self.loop.run_until_complete(work)
-        assert not faults, faults
+def run(work: Awaitable[None]) -> None:
+    """Run it; what other tasks raise counts."""
+    faults: list[Any] = []
+    loop().set_exception_handler(lambda loop, context: faults.append(context))
+    loop().run_until_complete(work)
+    assert not faults, faults
 
 
 async def turn(times: int = 4) -> None:
@@ -105,11 +99,8 @@ def assert_sound(link: links.Link, sent: list[bytes]) -> None:
 class Dialled:
     """A link that takes packets: a byte for how it began, then the packets."""
 
-    def __init__(self) -> None:
-        self.on = Loop()
-
     def __call__(self, data: bytes) -> None:
-        self.on.run(self._arrive(data))
+        run(self._arrive(data))
 
     async def _arrive(self, data: bytes) -> None:
         sent: list[bytes] = []
@@ -147,11 +138,8 @@ def link_seeds() -> list[bytes]:
 class Arrival:
     """An endpoint that hears of dials and packets: a subject, a zero byte, the packet; many of them."""
 
-    def __init__(self) -> None:
-        self.on = Loop()
-
     def __call__(self, data: bytes) -> None:
-        self.on.run(self._arrive(data))
+        run(self._arrive(data))
 
     async def _arrive(self, data: bytes) -> None:
         hear: list[Callable[[Msg], Awaitable[None]]] = []
@@ -195,11 +183,8 @@ def arrival_seeds() -> list[bytes]:
 class Served:
     """A seller's session: the frames of a buyer, one after the other; no runtime is offered."""
 
-    def __init__(self) -> None:
-        self.on = Loop()
-
     def __call__(self, data: bytes) -> None:
-        self.on.run(self._serve(data))
+        run(self._serve(data))
 
     async def _serve(self, data: bytes) -> None:
         sent: list[bytes] = []
@@ -269,10 +254,10 @@ def end_seeds() -> list[bytes]:
 
 
 TARGETS = [
-    Target("packet", lambda: check_packet, lambda: PACKETS, 100),
-    Target("link", Dialled, link_seeds, 40),
-    Target("endpoint", Arrival, arrival_seeds, 25),
-    Target("session", Served, served_seeds, 15),
-    Target("start", lambda: check_start, lambda: [START_TEXT], 60),
-    Target("end", lambda: check_end, end_seeds, 60),
+    Target("packet", lambda: check_packet, lambda: PACKETS, 120),
+    Target("link", Dialled, link_seeds, 25),
+    Target("endpoint", Arrival, arrival_seeds, 12),
+    Target("session", Served, served_seeds, 8),
+    Target("start", lambda: check_start, lambda: [START_TEXT], 90),
+    Target("end", lambda: check_end, end_seeds, 90),
 ]

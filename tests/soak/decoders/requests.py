@@ -15,6 +15,7 @@ from events.refusals import explain
 from events.requests import KINDS, check, decode_body, model, signed_bytes, split
 from events.wire import dumps, loads
 from exchange.admission import admit
+from exchange.decision import NewerRulesError
 from exchange.state import State
 from tests.market.history import TRADERS, History
 from tests.market.play import Play, key_of
@@ -139,7 +140,11 @@ class Market:
         stored = Stored(len(play.requests) + 1, play.time_ns, subject, UNSIGNED + content)
         self.refused += 1
         before = entries(state) if self.refused % EVERY == 0 else None
-        events = play.send(stored)
+        try:
+            events = play.send(stored)
+        except NewerRulesError:  # who knows no better than to go on must stop
+            assert name == "exchange" and admit(stored, RULES).kind == "rules"
+            return
         answers = [event for event in events if isinstance(event, r.Answered | r.OrdersAnswered)]
         assert state.total() == 0
         if not answers:
@@ -238,8 +243,8 @@ def _stateless(check: Check) -> Any:
 
 
 TARGETS = [
-    Target("message", _stateless(check_message), message_seeds, 120),
-    Target("body", _stateless(check_body), body_seeds, 200),
+    Target("message", _stateless(check_message), message_seeds, 100),
+    Target("body", _stateless(check_body), body_seeds, 220),
     Target("request", Market, request_seeds, 40, fresh=1000),
     Target("key", _stateless(check_key), key_seeds, 60),
     Target("subject", _stateless(check_subject), subject_seeds, 40),
