@@ -5,14 +5,15 @@ its weight is the first 128 bits of BLAKE2b over both as JSON; the digest is the
 Taking it costs O(entries changed since it was last taken).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
 
-from events.wire import dumps
+import msgspec
 
 Key = tuple[Any, ...]  # a kind of entity, and what names one
 MODULUS = 1 << 128
+ENCODER = msgspec.json.Encoder()  # as events are written in commits
 
 
 class Digest:
@@ -23,36 +24,35 @@ class Digest:
         self._weights: dict[Key, int] = {}
         self._changed: set[Key] = set()
         self._sum = 0
-
-    def touch(self, key: Key) -> None:
-        """The entry under this key is about to change, or has changed."""
-        self._changed.add(key)
+        self.touch: Callable[[Key], None] = self._changed.add  # the entry under this key changes
 
     def take(self) -> str:
         """The digest of the state as it is now, in hexadecimal."""
-        weights, entry = self._weights, self._entry
+        weights, entry, encode, total = self._weights, self._entry, ENCODER.encode, self._sum
         for key in self._changed:
             values = entry(key)
             if values is None:
-                self._sum -= weights.pop(key, 0)
+                total -= weights.pop(key, 0)
             else:
-                new = weight(row(key, values))
-                self._sum += new - weights.get(key, 0)
+                new = int.from_bytes(blake2b(encode((key, values)), digest_size=16).digest(), "big")
+                total += new - weights.get(key, 0)
                 weights[key] = new
         self._changed.clear()
-        self._sum %= MODULUS
+        self._sum = total % MODULUS
         return f"{self._sum:032x}"
 
     def fresh(self) -> str:
         """The same, computed from every entry anew; equal to `take` unless a change was not told."""
-        return f"{sum(map(weight, self.rows())) % MODULUS:032x}"
-
-    def rows(self) -> Iterator[bytes]:
-        """Every entry of the state as of the last `take`, as a row."""
+        total = 0
         for key in self._weights:
             values = self._entry(key)
             assert values is not None, key
-            yield row(key, values)
+            total += weight(row(key, values))
+        return f"{total % MODULUS:032x}"
+
+    def keys(self) -> frozenset[Key]:
+        """What it sums over, as of the last `take`. O(entries)."""
+        return frozenset(self._weights)
 
     def fill(self, weights: dict[Key, int]) -> None:
         """Begin with entries whose weights are known: those of a snapshot."""
@@ -63,7 +63,7 @@ class Digest:
 
 def row(key: Key, values: list[object]) -> bytes:
     """An entry as JSON."""
-    return dumps((key, values))
+    return ENCODER.encode((key, values))
 
 
 def weight(row: bytes) -> int:

@@ -1,13 +1,14 @@
 """The state as entries: what its digest sums over, and what a snapshot holds (R34).
 
 An entry is a key (a kind, and what names one of that kind) and a list of plain values; as a row it is the
-JSON of both. All entries together are the whole state: `restore` makes it again.
+JSON of both. All entries together are the whole state, and `exchange/restoring.py` makes it from them: so
+whoever has rows can hold them against the digest in a commit, wherever they came from.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from exchange.digest import Key
+from exchange.digest import Key, row
 
 if TYPE_CHECKING:
     from exchange.state import State
@@ -16,6 +17,34 @@ if TYPE_CHECKING:
 def entry(state: "State", key: Key) -> list[object] | None:
     """The present values under a key, or None where there is none any more. O(values)."""
     return _ENTRIES[key[0]](state, key)
+
+
+def keys(state: "State") -> Iterator[Key]:
+    """The keys of all entries, each kind behind those that it refers to. O(entries)."""
+    yield ("market",)
+    yield ("rules",)
+    if state.checked:
+        yield ("checked",)
+    yield from (("flag", flag) for flag in state.flags)
+    yield from (("account", key) for key in state.accounts)
+    yield from (("suspended", key) for key in state.suspended)
+    yield from (("votes", key, by) for key, account in state.accounts.items() for by in account.votes)
+    yield from (("machine", *key) for key in state.machines)
+    yield from (("order", number) for number in state.orders)
+    yield from (("contract", number) for number in state.contracts)
+    yield from (("hour", *key) for key in state.hours)
+    for key, sessions in state.sessions.items():
+        for session, found in sessions.items():
+            yield from (("answer", key, session, number) for number in found.answers)
+
+
+def rows(state: "State") -> Iterator[bytes]:
+    """All entries of a state that has come to rules 2 or later, as rows. O(entries) time, O(1) memory."""
+    assert state.rules > 1, "by rules 1 the digest left out what new rules need"
+    for key in keys(state):
+        values = entry(state, key)
+        assert values is not None, key
+        yield row(key, values)
 
 
 def _market(state: "State", key: Key) -> list[object]:
@@ -34,11 +63,25 @@ def _checked(state: "State", key: Key) -> list[object]:
     return [state.checked]
 
 
-def _answer(state: "State", key: Key) -> list[object] | None:
-    _, account, session, number = key
-    found = state.sessions.get(account, {}).get(session)
-    answer = found.answers.get(number) if found else None
-    return None if answer is None else [answer.wire()]
+def _flag(state: "State", key: Key) -> list[object]:
+    return [state.flags[key[1]]]
+
+
+def _account(state: "State", key: Key) -> list[object]:
+    return state.accounts[key[1]].entry()
+
+
+def _suspended(state: "State", key: Key) -> list[object] | None:
+    request = state.suspended.get(key[1])
+    return None if request is None else [request]
+
+
+def _votes(state: "State", key: Key) -> list[object]:
+    return list(state.accounts[key[1]].votes[key[2]])
+
+
+def _machine(state: "State", key: Key) -> list[object]:
+    return state.machines[key[1], key[2]].entry()
 
 
 def _order(state: "State", key: Key) -> list[object] | None:
@@ -56,20 +99,22 @@ def _hour(state: "State", key: Key) -> list[object] | None:
     return None if hour is None else hour.entry()
 
 
-def _suspended(state: "State", key: Key) -> list[object] | None:
-    request = state.suspended.get(key[1])
-    return None if request is None else [request]
+def _answer(state: "State", key: Key) -> list[object] | None:
+    _, account, session, number = key
+    found = state.sessions.get(account, {}).get(session)
+    answer = found.answers.get(number) if found else None
+    return None if answer is None else [answer]
 
 
 _ENTRIES: "dict[str, Callable[[State, Key], list[object] | None]]" = {
     "market": _market,
     "rules": _rules,
     "checked": _checked,
-    "flag": lambda state, key: [state.flags[key[1]]],
-    "account": lambda state, key: state.accounts[key[1]].entry(),
+    "flag": _flag,
+    "account": _account,
     "suspended": _suspended,
-    "votes": lambda state, key: list(state.accounts[key[1]].votes[key[2]]),
-    "machine": lambda state, key: state.machines[key[1], key[2]].entry(),
+    "votes": _votes,
+    "machine": _machine,
     "order": _order,
     "contract": _contract,
     "hour": _hour,

@@ -14,6 +14,7 @@ from events.requests import KINDS, encode
 from exchange.admission import admit
 from exchange.batch import Batcher
 from exchange.engine import Engine
+from exchange.entries import keys
 from exchange.state import State
 
 HOUR_US = 3_600_000_000
@@ -151,6 +152,8 @@ class Play:
         state = self.state
         assert state.total() == 0
         assert state.digest.take() == state.digest.fresh()
+        if state.rules > 1:
+            assert set(keys(state)) == state.digest.keys(), "the digest covers the whole state"
         state.book._check()
         held: dict[str, int] = {}
         for contract in state.contracts.values():
