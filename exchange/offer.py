@@ -7,6 +7,7 @@ answers: a snapshot verifies by itself and against the log.
 """
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -70,12 +71,9 @@ async def fetch(
     Raises NoSnapshotError, SnapshotError, OSError.
     """
     try:
-        listed = loads((await _ask(nc, account, "list", b"")).data)
+        commit, size = _newest((await _ask(nc, account, "list", b"")).data)
     except nats.errors.Error as error:
         raise NoSnapshotError("nobody offers snapshots: does a standby run, with --snapshots?") from error
-    if not listed:
-        raise NoSnapshotError("the standby has written no snapshot yet")
-    commit, size = listed[0]
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)  # noqa: ASYNC240
     draft = directory / f"{commit}.{os.getpid()}{snapshot.DRAFT}"
     try:
@@ -98,6 +96,17 @@ async def fetch(
         return draft.replace(directory / snapshot.name_of(commit))
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _newest(answer: bytes) -> tuple[int, int]:
+    """Commit and bytes of the first in a list. Raises NoSnapshotError."""
+    with contextlib.suppress(ValueError):
+        match loads(answer):
+            case []:
+                raise NoSnapshotError("the standby has written no snapshot yet")
+            case [[int(commit), int(size)], *_] if commit > 0:
+                return commit, size
+    raise NoSnapshotError("a list of snapshots that cannot be read; is the standby of this version?")
 
 
 async def _ask(nc: Nats, account: str, what: str, data: bytes) -> Msg:
