@@ -8,6 +8,7 @@ from sortedcontainers import SortedDict, SortedList
 
 from events.profile import Screen
 from events.records import BadRecordError, MarketOpened, event_of
+from events.terminal import one_line
 from events.wire import loads
 from exchange.book import BookError
 from exchange.digest import Key, weight
@@ -39,7 +40,8 @@ def restore(rows: Iterable[bytes], weights: Iterable[int] | None = None, twin: b
             assert len(known) == done, "the same entry stands twice"
         return restoring.finish(known)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, AssertionError, BookError) as error:
-        raise BadRecordError(f"not the rows of a state, near row {done + 1}: {error!r}") from error
+        said = one_line(f"not the rows of a state, near row {done + 1}: {error!r}")
+        raise BadRecordError(said) from error
 
 
 def _chunks(rows: Iterator[bytes]) -> Iterator[list[bytes]]:
