@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,7 +33,8 @@ TESTED = (
     *("tests/soak/fuzz_worker.py", "tests/market/*.py", "tests/projections/history.py"),
 )
 INPUTS = 10_000_000
-BY_HYPOTHESIS = 0.01  # of a decoder's inputs; it is slow, and makes faults small
+BY_HYPOTHESIS = 0.01  # of a decoder's inputs, and so many at most; it is slow, and makes faults small
+MOST_BY_HYPOTHESIS = 5000
 STALL_S = 120.0  # without one input done
 
 
@@ -152,7 +154,7 @@ def jobs(options: argparse.Namespace) -> list[Job]:
     made = []
     for at, target in enumerate(chosen):
         inputs = -(-options.inputs * target.share // whole)
-        slow = int(inputs * BY_HYPOTHESIS)
+        slow = min(int(inputs * BY_HYPOTHESIS), MOST_BY_HYPOTHESIS)
         for engine, part in (("hypothesis", slow), ("atheris", inputs - slow)):
             made.append(Job(target.name, engine, part, before[target.name, engine], options.seed + at, of))
     return made
@@ -230,6 +232,8 @@ def main() -> int:
         "--input", type=Path, help="inputs of a fault, kept under var/soak/fuzz/; with --target"
     )
     options = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         return 0 if (again if options.input else run)(options) else 1
     except KeyboardInterrupt:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.soak.decoders import Target
 
 WATCHED = ("events", "exchange", "projections", "links", "buyer", "seller_node")
-MODULES = ("requests", "records", "links", "clients", "files")
+MODULES = ("requests", "records", "links", "clients", "files", "kept")
 HANG_S = 1.0  # of CPU time, for one input
 MEMORY = 4 << 30  # bytes of address space
 TRAIL_BYTES = 1 << 26  # of inputs since the check was made anew
@@ -182,7 +182,7 @@ def by_atheris(runner: Runner, target: Target, inputs: int, seed: int, directory
 
     options = [
         f"-runs={inputs}", f"-seed={seed % (1 << 32) or 1}", f"-max_len={MOST_INPUT}", f"-dict={words}",
-        "-timeout=0", "-rss_limit_mb=2048", f"-artifact_prefix={directory}/{target.name}-", str(corpus),
+        "-timeout=1000000", "-rss_limit_mb=2048", f"-artifact_prefix={directory}/{target.name}-", str(corpus),
     ]  # fmt: skip
     atheris.Setup([sys.argv[0], *options], runner, custom_mutator=mutator)
     atheris.Fuzz()

@@ -44,6 +44,11 @@ SPACES = (b"", b"", b"", b"", b"", b"", b" ", b"\n", b"\t\r\n ", b"\x0b", b"\x00
 def altered(data: bytes, dice: random.Random, words: Sequence[str]) -> bytes:
     """A message with one to three things changed; never longer than MOST_INPUT. O(its length)."""
     start = min((at for at in (data.find(b"{"), data.find(b"[")) if at >= 0), default=-1)
+    lines = data[start:].split(b"\n") if start >= 0 else []
+    if len(lines) > 2 and dice.random() < 0.8:
+        at = dice.randrange(len(lines))
+        lines[at : at + 1] = [altered(lines[at], dice, words)] * dice.choice((1,) * 9 + (0, 2))
+        return (data[:start] + b"\n".join(lines))[:MOST_INPUT]
     if start >= 0 and dice.random() < 0.85:
         try:
             tree = [json.loads(data[start:], object_pairs_hook=_pairs)]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from events.requests import KINDS, check, decode_body
 from tests.soak import fuzz, fuzz_worker
-from tests.soak.decoders import WORDS, Target, assert_known, assert_line
+from tests.soak.decoders import WORDS, Target, assert_known, assert_line, joined
 from tests.soak.decoders.requests import NAMES, body_seeds
 from tests.soak.mutation import MOST_INPUT, altered
 
@@ -39,6 +39,10 @@ FAULTS = [
     ("pulse", b'{"frozen":1}'),
     ("pulse", b"[]"),
     ("address", DEEP),
+    ("lease", b'{"holder":' + DEEP + b"}"),
+    ("offer", joined([b"list", b"{"])),
+    ("offer", joined([b"list", b'[["../outside",4]]', b"data"])),
+    ("rows", b'[["' + b"a" * 3000 + b'"],[]]'),
 ]
 
 

@@ -16,7 +16,8 @@ from events.client import Client, FeedMessage, NoAnswerError, QueryError
 from events.connection import Connection
 from events.records import Answered
 from events.wire import dumps, loads
-from exchange.service import Service
+from exchange.state import State
+from exchange.timekeeper import Timekeeper
 from projections import queries
 from projections.store import Store, rebuild
 from tests.market.play import key_of
@@ -157,15 +158,13 @@ def check_pulse(data: bytes) -> None:
         pulse = client.pulse
         assert all(isinstance(pulse[name], int) for name in ("epoch", "commit", "now")), pulse
         assert all(isinstance(pulse[name], str) for name in ("frozen", "halted")), pulse
-    service = exchange()
-    now(service._on_feed(message(data)))
-    assert type(service._feed) is int
+    now(timekeeper()._on_feed(message(data)))
 
 
 @functools.cache
-def exchange() -> Service:
-    """A service of the exchange that has not begun."""
-    return Service(NOBODY, KEY)
+def timekeeper() -> Timekeeper:
+    """The exchange's ears; they have not heard of anybody."""
+    return Timekeeper(NOBODY, State())
 
 
 def pulse_seeds() -> list[bytes]:
@@ -176,8 +175,8 @@ def pulse_seeds() -> list[bytes]:
 def check_heartbeat(data: bytes) -> None:
     """The exchange hears a heartbeat of a party that nobody knows: it takes no memory."""
     party = data.decode("utf-8", "replace").replace(".", "").strip(" \t\r\n") or "a"
-    now(exchange()._on_presence(message(b"", subjects.presence(KEY.public, party))))
-    assert not exchange()._presence._heard
+    now(timekeeper()._on_presence(message(b"", subjects.presence(KEY.public, party))))
+    assert not timekeeper()._presence._heard
 
 
 # -- queries

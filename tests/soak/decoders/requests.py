@@ -16,6 +16,10 @@ from events.requests import KINDS, check, decode_body, model, signed_bytes, spli
 from events.wire import dumps, loads
 from exchange.admission import admit
 from exchange.decision import NewerRulesError
+from exchange.entries import rows
+from exchange.notary import Findings
+from exchange.signatures import Checked, Verdict
+from exchange.signatures import check as check_signatures
 from exchange.state import State
 from tests.market.history import TRADERS, History
 from tests.market.play import Play, key_of
@@ -24,6 +28,7 @@ from tests.soak.decoders import Check, Target, assert_known, assert_line
 NAMES = sorted(KINDS)
 WHO = (*TRADERS, "operator", "exchange", "stranger")
 STEPS_NS = (0, 1000, 10**6, 10**9, 4_900_000_000, 10**10, -(10**9))
+VERDICTS = {"R35/message/unreadable": Verdict.UNREADABLE, "R35/signature/false": Verdict.FALSE}
 SEQUENCE, TIME_NS = 7, 1_700_000_000_000_000_000
 NEXT = b'"number":777777777'  # stands for the account's next number, so that a message can be a new one
 UNSIGNED = b"A" * SIGNATURE_CHARACTERS + b"\n"  # the rules of today leave signatures to the notary
@@ -58,6 +63,9 @@ def check_message(data: bytes) -> None:
     stored = Stored(SEQUENCE, TIME_NS, name.decode("utf-8", "replace"), message)
     request = admit(stored, 1)
     assert request == admit(stored, 1)
+    (verdict,) = check_signatures([stored]).verdicts
+    assert verdict == VERDICTS.get(request.refusal, Verdict.TRUE)
+    Findings(key_of("exchange").public, 0, True).take(Checked([stored], bytes([verdict])))
     later = admit(stored, RULES)
     if request.refusal not in ("R35/signature/false", "R12/kind/unknown"):
         assert later == request
@@ -118,7 +126,7 @@ def check_body(data: bytes) -> None:
 def entries(state: State) -> dict[tuple[Any, ...], bytes]:
     """Every entry of the state, as the digest takes it. O(entries)."""
     state.digest.take()
-    return {tuple(key): dumps(values) for key, values in map(loads, state.digest.rows())}
+    return {tuple(key): dumps(values) for key, values in map(loads, rows(state))}
 
 
 class Market:
