@@ -115,7 +115,9 @@ class Journal:
             case {"unit": str(name)}:
                 ended = Ended(**{key: line[key] for key in line if key != "unit"})
                 if any(
-                    type(value) is not (str if key == "why" else int) for key, value in asdict(ended).items()
+                    type(getattr(ended, key)) is not (str if key == "why" else int)
+                    for key in line
+                    if key != "unit"
                 ):
                     raise ValueError(line)
                 self.ended[name] = ended
