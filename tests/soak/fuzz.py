@@ -33,8 +33,8 @@ TESTED = (
     *("tests/soak/fuzz_worker.py", "tests/market/*.py", "tests/projections/history.py"),
 )
 INPUTS = 10_000_000
-BY_HYPOTHESIS = 0.01  # of a decoder's inputs, and so many at most; it is slow, and makes faults small
-MOST_BY_HYPOTHESIS = 5000
+BY_HYPOTHESIS = 0.002  # of a decoder's inputs, and so many at most; it is slow, and makes faults small
+MOST_BY_HYPOTHESIS = 1000
 STALL_S = 120.0  # without one input done
 
 

@@ -184,7 +184,8 @@ def by_atheris(runner: Runner, target: Target, inputs: int, seed: int, directory
         f"-runs={inputs}", f"-seed={seed % (1 << 32) or 1}", f"-max_len={MOST_INPUT}", f"-dict={words}",
         "-timeout=1000000", "-rss_limit_mb=2048", f"-artifact_prefix={directory}/{target.name}-", str(corpus),
     ]  # fmt: skip
-    atheris.Setup([sys.argv[0], *options], runner, custom_mutator=mutator)
+    more = {"custom_mutator": mutator} if target.json else {}
+    atheris.Setup([sys.argv[0], *options], runner, **more)
     atheris.Fuzz()
 
 

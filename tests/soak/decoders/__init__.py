@@ -17,13 +17,15 @@ Check = Callable[[bytes], None]  # raises where a decoder does what it must not
 @dataclass(frozen=True)
 class Target:
     """A decoder. `make` gives a check that begins anew; it is made anew after `fresh` inputs (0: never),
-    for what it knows of inputs before. `seeds` are valid inputs. `share` is its part of all inputs."""
+    for what it knows of inputs before. `seeds` are valid inputs. `share` is its part of all inputs. `json`:
+    there is JSON in them, of which members are to be changed."""
 
     name: str
     make: Callable[[], Check]
     seeds: Callable[[], list[bytes]]
     share: int
     fresh: int = 0
+    json: bool = True
 
 
 WORDS = tuple(

@@ -235,10 +235,10 @@ def query_seeds() -> list[bytes]:
 
 
 TARGETS = [
-    Target("connection", Stranger, stranger_seeds, 14),
-    Target("feed", Ears, feed_seeds, 50),
-    Target("reply", Asking, reply_seeds, 12),
-    Target("pulse", lambda: check_pulse, pulse_seeds, 60),
-    Target("heartbeat", lambda: check_heartbeat, lambda: [b"client", b"m", b"a\xffb"], 30),
-    Target("query", Queries, query_seeds, 12),
+    Target("connection", Stranger, stranger_seeds, 15, json=False),
+    Target("feed", Ears, feed_seeds, 40),
+    Target("reply", Asking, reply_seeds, 10),
+    Target("pulse", lambda: check_pulse, pulse_seeds, 50),
+    Target("heartbeat", lambda: check_heartbeat, lambda: [b"client", b"m", b"a\xffb"], 60, json=False),
+    Target("query", Queries, query_seeds, 8),
 ]

@@ -133,9 +133,9 @@ def seed_files() -> list[bytes]:
 
 
 TARGETS = [
-    Target("seed", Seeds, seed_files, 10),
-    Target("address", Addresses, lambda: [b'{"server":"nats://127.0.0.1:4222"}', b"{}"], 10),
-    Target("journal", Journals, lambda: Journals().seeds(), 6),
-    Target("screen", lambda: check_screen, screen_seeds, 60),
-    Target("credits", lambda: check_credits, lambda: [b"0.05", b"1000000000", b"1.1234567"], 40),
+    Target("seed", Seeds, seed_files, 6, json=False),
+    Target("address", Addresses, lambda: [b'{"server":"nats://127.0.0.1:4222"}', b"{}"], 6),
+    Target("journal", Journals, lambda: Journals().seeds(), 3),
+    Target("screen", lambda: check_screen, screen_seeds, 80, json=False),
+    Target("credits", lambda: check_credits, lambda: [b"0.05", b"1000000000", b"1.1234567"], 80, json=False),
 ]

@@ -216,9 +216,9 @@ def check_lease(data: bytes) -> None:
 
 
 TARGETS = [
-    Target("rows", lambda: check_rows, rows_seeds, 10),
-    Target("snapshot", Snapshots, lambda: [b"\0" + snapshot_file(), b"\1" + snapshot_file()], 8),
-    Target("archive", Archives, lambda: Archives().seeds(), 20),
-    Target("offer", Offers, lambda: Offers().seeds(), 8),
-    Target("lease", lambda: check_lease, lambda: [b'{"holder":"a","id":"0"}', b""], 30),
+    Target("rows", lambda: check_rows, rows_seeds, 8),
+    Target("snapshot", Snapshots, lambda: [b"\0" + snapshot_file(), b"\1" + snapshot_file()], 3),
+    Target("archive", Archives, lambda: Archives().seeds(), 12, json=False),
+    Target("offer", Offers, lambda: Offers().seeds(), 3),
+    Target("lease", lambda: check_lease, lambda: [b'{"holder":"a","id":"0"}', b""], 40),
 ]

@@ -254,10 +254,10 @@ def end_seeds() -> list[bytes]:
 
 
 TARGETS = [
-    Target("packet", lambda: check_packet, lambda: PACKETS, 120),
-    Target("link", Dialled, link_seeds, 25),
-    Target("endpoint", Arrival, arrival_seeds, 12),
-    Target("session", Served, served_seeds, 8),
-    Target("start", lambda: check_start, lambda: [START_TEXT], 90),
-    Target("end", lambda: check_end, end_seeds, 90),
+    Target("packet", lambda: check_packet, lambda: PACKETS, 150, json=False),
+    Target("link", Dialled, link_seeds, 20, json=False),
+    Target("endpoint", Arrival, arrival_seeds, 10, json=False),
+    Target("session", Served, served_seeds, 6, json=False),
+    Target("start", lambda: check_start, lambda: [START_TEXT], 60),
+    Target("end", lambda: check_end, end_seeds, 60),
 ]

@@ -82,7 +82,7 @@ def parts_seeds() -> list[bytes]:
 
 
 TARGETS = [
-    Target("commit", lambda: check_commit, bodies, 60),
-    Target("event", lambda: check_event, event_seeds, 100),
-    Target("parts", lambda: check_parts, parts_seeds, 60),
+    Target("commit", lambda: check_commit, bodies, 40),
+    Target("event", lambda: check_event, event_seeds, 60),
+    Target("parts", lambda: check_parts, parts_seeds, 90, json=False),
 ]
