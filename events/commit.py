@@ -80,6 +80,7 @@ class Assembler:
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
+        self._count = 0
 
     def add(self, message: bytes) -> bytes | None:
         """The next message of the journal; returns the body it completes. Raises BadRecordError."""
@@ -87,9 +88,11 @@ class Assembler:
         if len(message) < PART_HEADER or not 1 <= part <= count <= MOST_PARTS:
             raise BadRecordError("not a part of a commit")
         if part == 1:
-            self._parts = []
-        if part != len(self._parts) + 1:
-            raise BadRecordError(f"part {part} of a commit follows part {len(self._parts)}")
+            self._parts, self._count = [], count
+        if part != len(self._parts) + 1 or count != self._count:
+            raise BadRecordError(
+                f"part {part} of {count} of a commit follows part {len(self._parts)} of {self._count}"
+            )
         self._parts.append(message[PART_HEADER:])
         if part < count:
             return None

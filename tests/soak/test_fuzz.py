@@ -38,6 +38,7 @@ FAULTS = [
     ("reply", b'{"error":' + DEEP + b"}"),
     ("pulse", b'{"frozen":1}'),
     ("pulse", b"[]"),
+    ("parts", joined([bytes((0, 0, 0, 1, 0, 0, 0, 3)), bytes((0, 0, 0, 2, 0, 0, 0, 2))])),
     ("address", DEEP),
     ("lease", b'{"holder":' + DEEP + b"}"),
     ("offer", joined([b"list", b"{"])),

@@ -60,13 +60,19 @@ def event_seeds() -> list[bytes]:
 def check_parts(data: bytes) -> None:
     """Messages of a journal: a body, more to come, or a refusal; then a good body is whole again."""
     assembler = Assembler()
+    taken: list[bytes] = []
     for message in pieces(data):
         try:
             body = assembler.add(message)
         except BadRecordError as error:
             assert_line(str(error))
-        else:
-            assert body is None or len(body) <= len(data)
+            continue
+        taken.append(message)
+        if body is not None:
+            count = int.from_bytes(message[4:8], "big")
+            heads = [part.to_bytes(4, "big") + count.to_bytes(4, "big") for part in range(1, count + 1)]
+            assert [part[:8] for part in taken[-count:]] == heads
+            assert b"".join(part[8:] for part in taken[-count:]) == body
     found = [assembler.add(part) for part in parts(GOOD, 4)]
     assert found == [None, None, GOOD]
 
