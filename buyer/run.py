@@ -166,4 +166,4 @@ def _why(wire: Any) -> str:
     why = wire["why"]
     if not isinstance(why, str):
         raise TypeError("a reason is a text")
-    return one_line(why)
+    return one_line(why) or "no reason was given"
