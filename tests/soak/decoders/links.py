@@ -8,8 +8,10 @@ from typing import Any, cast
 from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 
-from buyer.job import Ended
-from buyer.run import FaultError, exit_of, why_of
+from buyer.job import Ended, Unit
+from buyer.results import Results, TooMuchError
+from buyer.run import FaultError, LostError, Program, RefusedRunError, exit_of, why_of
+from buyer.run import Session as BuyerSession
 from events.wire import dumps
 from links import frames as f
 from links import link as links
@@ -19,6 +21,7 @@ from seller_node.run import BadStartError, Jails, read_start
 from seller_node.session import Session
 from tests.market.play import key_of
 from tests.soak.decoders import Target, assert_line, joined, loop, pieces
+from tests.soak.decoders.files import Directory
 
 DIAL = 1_700_000_000_000_000  # of the links in this file
 PEER, OWN, STRANGER = (key_of(name).public for name in ("peer", "own", "stranger"))
@@ -215,6 +218,44 @@ def served_seeds() -> list[bytes]:
     ]
 
 
+class Bought(Directory):
+    """A buyer's session: the frames of a seller, one after the other, until it ends by a named error."""
+
+    def __call__(self, data: bytes) -> None:
+        run(self._buy(data))
+
+    async def _buy(self, data: bytes) -> None:
+        async def patience(what: Awaitable[Any], else_say: str) -> None:
+            await what
+
+        sent: list[bytes] = []
+        link = make_link(sent, dialled=False)
+        program = Program(PROGRAM_TEXT, "python/3.11", ["f"])
+        results = Results(self.path, self.path, "unit", CONTRACT, 1)
+        session = BuyerSession(link, program, patience, lambda: None)
+        running = asyncio.create_task(session.run(Unit("unit", b"input"), results))
+        await turn()
+        for number, body in enumerate(pieces(data)):
+            link.arrived(Packet(f.DATA, DIAL, number, link._fresh, link._fresh, body))
+            await turn(6)
+            assert_sound(link, sent)
+        link.abort("the end", tell=0)
+        try:
+            assert isinstance(await running, Ended)
+        except (FaultError, LostError, RefusedRunError, TooMuchError) as error:
+            assert_line(str(error))
+        results.discard()
+        await turn()
+        assert not list(self.path.iterdir())
+
+
+def bought_seeds() -> list[bytes]:
+    told = [(f.STARTED, b""), (f.OUTPUT, b"out"), (f.ERRORS, b"err"), (f.EXIT, end_seeds()[0])]
+    frames = [pack_frame(Frame(kind, 1, payload)) for kind, payload in told]
+    refused = pack_frame(Frame(f.REFUSED, 1, b'{"why":"no"}'))
+    return [joined(frames), joined([refused]), joined([*frames[:2], refused]), joined(frames[3:])]
+
+
 def check_start(data: bytes) -> None:
     """START: what it says, or the member that is wrong."""
     try:
@@ -258,6 +299,7 @@ TARGETS = [
     Target("link", Dialled, link_seeds, 20, json=False),
     Target("endpoint", Arrival, arrival_seeds, 10, json=False),
     Target("session", Served, served_seeds, 6, json=False),
+    Target("buyer", Bought, bought_seeds, 4, json=False),
     Target("start", lambda: check_start, lambda: [START_TEXT], 60),
     Target("end", lambda: check_end, end_seeds, 60),
 ]
