@@ -25,6 +25,7 @@ from nats.aio.client import Client as Nats
 from nats.js.errors import APIError, NotFoundError
 
 from events import subjects
+from events.collecting import rarely
 from events.keys import SIGNATURE_CHARACTERS, BadKeyError, Key
 from events.log import (
     LogGapError,
@@ -33,9 +34,9 @@ from events.log import (
     Stored,
     UnreachableError,
     connect,
-    last_sequence,
 )
 from events.requests import decode_body, encode
+from exchange.priority import stand_back, stand_back_for_good
 from exchange.signatures import Checked, Checker, Verdict, check
 
 PATIENCE_S = 15.0  # for a server that does not answer yet
@@ -187,11 +188,12 @@ class Notary:
 
         Waits for the server. Raises UnreachableError, LogGapError.
         """
+        js = self._nc.jetstream()
         while True:
             with contextlib.suppress(nats.errors.Error, TimeoutError):
                 try:
-                    end = await last_sequence(self._nc, subjects.INTAKE)
-                    return await self._begin_behind(end)
+                    there = (await js.stream_info(subjects.INTAKE)).state
+                    return await self._begin_in(there.first_seq, there.last_seq)
                 except NotFoundError:
                     raise LogGapError(f"the server has no stream {subjects.INTAKE}") from None
                 except APIError:
@@ -200,14 +202,19 @@ class Notary:
                 raise UnreachableError("the connection was closed")
             await asyncio.sleep(0.2)
 
-    async def _begin_behind(self, end: int) -> tuple[int, bool, int]:
+    async def _begin_in(self, first: int, end: int) -> tuple[int, bool, int]:
+        """The same, with the ends of INTAKE known."""
         said = await self._own("checked")
         if said is not None:
             through = (decode_body(said.data[SIGNATURE_CHARACTERS + 1 :]) or {}).get("through")
             if type(through) is int and 0 <= through < said.sequence:
-                return through + 1, True, end
+                return max(first, through + 1), True, end
         rules = await self._own("rules", first=True)
-        return (rules.sequence if rules else end + 1), False, end
+        if rules is not None and first <= 1:
+            return rules.sequence, False, end
+        if first > 1:  # the log before is in an archive: it was kept by these rules
+            return first, True, end
+        return end + 1, False, end
 
     async def _own(self, kind: str, first: bool = False) -> Stored | None:
         """The last request (or the first) of a kind that the exchange's key signed; None if there is none.
@@ -263,6 +270,9 @@ def main() -> int:
     parser.add_argument("--server", required=True, metavar="URL", help="the log's server")
     parser.add_argument("--creds", required=True, type=Path, metavar="FILE", help="the exchange's seed file")
     arguments = parser.parse_args()
+    rarely()
+    stand_back()
+    stand_back_for_good()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     try:
         uvloop.run(serve(arguments.server, Key.load(arguments.creds)))

@@ -19,6 +19,7 @@ import uvloop
 from nats.aio.client import Client as Nats
 from nats.js.errors import APIError
 
+from events.collecting import rarely
 from events.keys import BadKeyError, Key
 from events.log import (
     FencedError,
@@ -34,6 +35,7 @@ from exchange import snapshot
 from exchange.follower import Follower
 from exchange.lease import Lease, LeaseLostError
 from exchange.offer import NoSnapshotError, fetch, offer
+from exchange.priority import stand_back, step_forward
 from exchange.snapshot import SnapshotError
 from exchange.standby import EVERY_EVENTS, Standby
 from exchange.timekeeper import Timekeeper
@@ -91,7 +93,8 @@ class Service:
             log.warning("%s; the log is folded from its beginning", error)
 
     async def _stand_by(self, follower: Follower) -> None:
-        """Until the lease is ours."""
+        """Until the lease is ours. Meanwhile all others go before us."""
+        stand_back()
         standing: list[Coroutine[Any, Any, object]] = [
             Standby(follower, self._lease, self._snapshots, self._every_events).run()
         ]
@@ -101,6 +104,7 @@ class Service:
 
     async def _write(self, follower: Follower, started: float) -> None:
         """The rest of JOURNAL, then a new epoch."""
+        step_forward()
         await follower.catch_up()
         await follower.close()
         state, place = follower.state, follower.place
@@ -142,6 +146,7 @@ def main() -> int:
         "--snapshot-every", type=int, default=EVERY_EVENTS, metavar="EVENTS", help="how often one is written"
     )
     given = parser.parse_args()
+    rarely()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
