@@ -9,6 +9,7 @@ from sortedcontainers import SortedDict, SortedList
 
 from events.profile import Screen
 from events.records import Answered, BadRecordError, MarketOpened, OrdersAnswered, event_of
+from events.terminal import one_line
 from events.wire import dumps, loads
 from exchange import book as books
 from exchange.book import BookError
@@ -75,7 +76,8 @@ def restore(rows: Iterable[bytes], weights: Iterable[int] | None = None, twin: b
             assert len(restoring.weights) == done, "the same entry stands twice"
         return restoring.finish()
     except (*_NO_ROWS, BookError, msgspec.MsgspecError) as error:
-        raise BadRecordError(f"not the rows of a state, near row {done + 1}: {error!r}") from error
+        said = one_line(f"not the rows of a state, near row {done + 1}: {error!r}")
+        raise BadRecordError(said) from error
 
 
 def _chunks(rows: Iterator[bytes]) -> Iterator[list[bytes]]:
