@@ -219,7 +219,9 @@ class Reader:
             self._subscription = None
 
     async def next_batch(self, timeout: float | None = None) -> list[Stored]:
-        """What has come, in order; empty only after `timeout` seconds. Raises LogGapError."""
+        """What has come, in order; empty after `timeout` seconds, or where messages were lost on their way
+        and are read again. Raises LogGapError.
+        """
         loop = asyncio.get_running_loop()
         deadline = None if timeout is None else loop.time() + timeout
         while not self._waiting:
@@ -237,12 +239,32 @@ class Reader:
                     await self._news.wait()
         batch = list(self._waiting)
         self._waiting.clear()
-        for stored in batch:
+        for position, stored in enumerate(batch):
             if stored.sequence != self.next:
-                raise LogGapError(f"{self._stream}: sequence {self.next} is missing; {stored.sequence} came")
+                await self._explain(stored.sequence)
+                await self._begin()
+                batch = batch[:position]
+                break
             self.next += 1
         await self._ask()
         return batch
+
+    async def _explain(self, came: int) -> None:
+        """A gap: what was under way when a connection broke is lost, and is read again; what the server
+        has not got is missing. Raises LogGapError.
+        """
+        try:
+            await self._nc.jetstream().get_msg(self._stream, self.next)
+        except NotFoundError:
+            raise LogGapError(f"{self._stream}: sequence {self.next} is missing; {came} came") from None
+        except APIError as error:
+            if error.code == 503:  # not ready yet
+                return
+            raise LogGapError(
+                f"{self._stream}: sequence {self.next} cannot be read ({error.description}); {came} came"
+            ) from None
+        except (nats.errors.Error, TimeoutError):
+            return
 
     async def _ask(self) -> None:
         """Keep the server sending, while the reader keeps up."""
