@@ -276,7 +276,7 @@ def main() -> int:
     expected = (BadKeyError, UnreachableError, NotAdmittedError, FencedError, LogGapError, BadRecordError)
     ended = 0
     try:
-        uvloop.run(serve(arguments.server, Key.load(arguments.creds)))
+        uvloop.run(faults.steps("exchange", serve(arguments.server, Key.load(arguments.creds))))
     except* expected as group:
         print(f"exchange: {group.exceptions[0]}", file=sys.stderr)
         ended = 1

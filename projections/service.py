@@ -24,7 +24,7 @@ from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 from nats.js.errors import APIError
 
-from events import subjects
+from events import faults, subjects
 from events.commit import Commit
 from events.keys import BadKeyError, Key
 from events.log import (
@@ -221,7 +221,7 @@ def main() -> int:
     given = parser.parse_args()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(given.server, Key.load(given.creds), given.store))
+            runner.run(faults.steps("projections", serve(given.server, Key.load(given.creds), given.store)))
     except asyncio.CancelledError:
         pass
     except ERRORS as error:
