@@ -1,0 +1,306 @@
+"""One round of each kind of fault: a market lives, the fault strikes again and again, all is proved.
+
+Each is `async (directory, dice, times) -> Result`; it raises where something does not hold.
+"""
+
+import asyncio
+import contextlib
+import json
+import random
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.soak.rig import Program, Rig, UnexpectedEndError, until
+from tests.soak.town import Town
+from tests.soak.wire import jumping
+
+KILLED = -signal.SIGKILL
+UNREACHED_S = 12.0  # a step that is not reached within this: the process is killed as it stands
+# Steps of a process: to the end of its start, and as many as it makes in some seconds of service.
+STEPS = {"exchange": (110, 2500), "projections": (60, 600)}
+
+
+@dataclass
+class Result:
+    """What was done in a round: faults by name, points that were hit, and what the market did meanwhile."""
+
+    faults: Counter[str] = field(default_factory=Counter)
+    points: Counter[str] = field(default_factory=Counter)
+    market: dict[str, int] = field(default_factory=dict)
+    notes: Counter[str] = field(default_factory=Counter)
+
+
+Round = Callable[[Path, random.Random, int], Awaitable[Result]]
+
+
+@asynccontextmanager
+async def lived_in(rig: Rig, dice: random.Random, result: Result) -> AsyncIterator[Town]:
+    """A market with its people; after the faults all is proved."""
+    try:
+        await rig.start()
+        async with Town(rig, dice) as town:
+            await town.answered(30)
+            yield town
+            await town.answered(10)
+            result.market = await town.prove()
+            for program in (*rig.programs.values(), rig.nats):
+                program.check_alive()
+    finally:
+        await rig.end()
+
+
+def durability(dice: random.Random) -> str:
+    """Mostly the fast one."""
+    return dice.choice(("process-crash", "process-crash", "power-loss"))
+
+
+def choose(dice: random.Random, process: str) -> int:
+    """A step to die at: half of them while the process starts, the others while it serves."""
+    start, most = STEPS[process]
+    return dice.randint(1, start) if dice.random() < 0.5 else dice.randint(start, most)
+
+
+async def kill_at_steps(rig: Rig, town: Town, name: str, times: int, result: Result) -> None:
+    """A service dies at chosen steps, each time soon after it was started again; then it is left to live."""
+    program, died = rig.programs[name], rig.faults / f"{name}.died"
+    await program.kill()
+    for _ in range(times):
+        (rig.faults / f"{name}.steps").write_text(str(choose(town.dice, name)))
+        before = len(died.read_text().splitlines()) if died.exists() else 0
+        program.start()
+        status = await program.ended(UNREACHED_S)
+        town.check()
+        if status is None:
+            await program.kill()
+            result.faults["killed as it stood"] += 1
+        elif status == KILLED:
+            rows = [json.loads(line) for line in died.read_text().splitlines()[before:]]
+            assert len(rows) == 1, rows
+            result.faults["killed at a step"] += 1
+            result.points[rows[0]["at"][-1]] += 1
+        else:
+            raise UnexpectedEndError(f"{name} ended with {status}: {program.last_words()}")
+    program.start()
+
+
+async def exchange_kill(directory: Path, dice: random.Random, times: int) -> Result:
+    """SIGKILL of the exchange, at any await of any of its coroutines."""
+    result, rig = Result(), Rig(directory, durability=durability(dice))
+    async with lived_in(rig, dice, result) as town:
+        await kill_at_steps(rig, town, "exchange", times, result)
+    return result
+
+
+async def projections_kill(directory: Path, dice: random.Random, times: int) -> Result:
+    """SIGKILL of the projections, at any await, and around the commit of their store."""
+    result, rig = Result(), Rig(directory, durability=durability(dice))
+    async with lived_in(rig, dice, result) as town:
+        named = times // 5
+        await kill_at_steps(rig, town, "projections", times - named, result)
+        program = rig.programs["projections"]
+        for _ in range(named):
+            how = dice.choice(("projections.before-commit", "projections.after-commit"))
+            (rig.faults / how).touch()
+            status = await program.ended()
+            assert status == KILLED, f"{how}: {status}"
+            result.faults["killed around a commit"] += 1
+            result.points[how] += 1
+            program.start()
+    return result
+
+
+async def server_kill(directory: Path, dice: random.Random, times: int) -> Result:
+    """SIGKILL of nats-server while all work; exchange and projections live on, and find it again."""
+    result, rig = Result(), Rig(directory, durability=durability(dice))
+    async with lived_in(rig, dice, result) as town:
+        for _ in range(times):
+            await asyncio.sleep(dice.uniform(0, 1.5))
+            await rig.nats.kill()
+            result.faults[f"killed, {rig.durability}"] += 1
+            await asyncio.sleep(dice.choice((0, dice.uniform(0, 2))))
+            await rig.start_server()
+            if dice.random() < 0.7:
+                await town.answered()
+            for program in rig.programs.values():
+                await keep(program, result)
+    return result
+
+
+async def keep(program: Program, result: Result) -> None:
+    """A service that ended because the server was gone is started again, as `exchange up` does."""
+    if program.pid:
+        return
+    status = await program.ended()
+    words = program.last_words().splitlines()[-1]
+    assert status == 1 and "Traceback" not in program.last_words(), f"{program.name}: {program.last_words()}"
+    result.notes[f"{program.name} ended and was started again: {words}"] += 1
+    program.start()
+
+
+async def pause(directory: Path, dice: random.Random, times: int) -> Result:
+    """SIGSTOP of the exchange, another takes its place or none does, SIGCONT."""
+    result, rig = Result(), Rig(directory, durability=durability(dice))
+    async with lived_in(rig, dice, result) as town:
+        for number in range(times):
+            await asyncio.sleep(dice.uniform(0, 1))
+            first = rig.programs["exchange"]
+            first.signal(signal.SIGSTOP)
+            if dice.random() < 0.4:
+                await asyncio.sleep(dice.uniform(0.3, 4))
+                first.signal(signal.SIGCONT)
+                result.faults["stopped and continued"] += 1
+                await town.answered()
+                first.check_alive()
+                continue
+            second = rig.service("exchange", f"exchange-{number + 2}")
+            rig.programs["exchange"] = second
+            second.start()
+            try:
+                await town.answered(dice.randrange(1, 20))
+                second.check_alive()
+                first.signal(signal.SIGCONT)
+                assert await first.ended(20) == 1, f"the old exchange goes on: {first.last_words()}"
+                assert "another exchange writes" in first.last_words(), first.last_words()
+            finally:
+                await first.kill()
+            result.faults["stopped, replaced and continued"] += 1
+            await town.answered()
+    return result
+
+
+async def cut(directory: Path, dice: random.Random, times: int) -> Result:
+    """The connection between exchange and server breaks in every way that a wire has."""
+    result, rig = Result(), Rig(directory, durability=durability(dice))
+    async with lived_in(rig, dice, result) as town:
+        wire = rig.wire
+        for _ in range(times):
+            await asyncio.sleep(dice.uniform(0, 0.7))
+            match dice.choice(("cut", "tear", "refuse", "stall", "deafen", "half towards", "half from")):
+                case "cut" as how:
+                    wire.cut()
+                case "tear" as how:
+                    wire.tear(dice.randrange(1, 3000))
+                case "refuse" as how:
+                    await wire.refuse(dice.uniform(0, 3))
+                case "stall" as how:
+                    await wire.stall(dice.uniform(0.1, 4))
+                case "deafen" as how:
+                    await wire.deafen(dice.uniform(0.01, 1))
+                case how:
+                    wire.half_close(towards_server=how == "half towards")
+            result.faults[WAYS[how]] += 1
+            await town.answered(after=WAYS[how])
+            rig.programs["exchange"].check_alive()
+    return result
+
+
+WAYS = {
+    "cut": "reset",
+    "tear": "reset inside a message",
+    "refuse": "reset, and refused for up to 3 s",
+    "stall": "silent for up to 4 s",
+    "deafen": "answers lost, then reset",
+    "half towards": "closed towards the server",
+    "half from": "closed towards the exchange",
+}
+
+
+async def clock(directory: Path, dice: random.Random, times: int) -> Result:
+    """Stored times that jump: forwards, backwards, to 1970, to the last there is; and kills meanwhile."""
+    result, rig = Result(), Rig(directory, durability=durability(dice), clock=jumping(dice.randrange(2**32)))
+    async with lived_in(rig, dice, result) as town:
+        for _ in range(times):
+            before = await rig.last("INTAKE")
+            await town.answered(dice.randrange(20, 60))
+            if dice.random() < 0.3:
+                await kill_at_steps(rig, town, "exchange", 1, result)
+            result.faults["jumps of the clock"] += (await rig.last("INTAKE")) // 25 - before // 25
+    return result
+
+
+async def disk_full(directory: Path, dice: random.Random, times: int) -> Result:
+    """The server's disk is full, for a while."""
+    result = Result()
+    async with small_disk(directory) as disk:
+        rig = Rig(directory, durability=durability(dice), inside=disk.enter)
+        async with lived_in(rig, dice, result) as town:
+            for _ in range(times):
+                await asyncio.sleep(dice.uniform(0, 1))
+                disk.fill(dice.choice((0, 1, 4, 20)) * 4096)
+                await asyncio.sleep(dice.uniform(0.5, 3))
+                for program in rig.programs.values():
+                    await keep(program, result)
+                disk.free()
+                result.faults["full"] += 1
+                await rig.nats.kill()
+                await rig.start_server()
+                await town.answered()
+    return result
+
+
+class Disk:
+    """A disk of a few MiB under the server's store, in a mount namespace of its own."""
+
+    def __init__(self, holder: Program, place: Path) -> None:
+        self._holder, self._place = holder, place
+
+    @property
+    def enter(self) -> list[str]:
+        """What a command is started by, to see this disk."""
+        words = ["--user", "--preserve-credentials", "--mount", "--target", str(self._holder.pid)]
+        return ["/usr/bin/nsenter", *words]
+
+    @property
+    def _seen(self) -> Path:
+        return Path(f"/proc/{self._holder.pid}/root{self._place}")
+
+    def fill(self, left: int) -> None:
+        """Nothing is left on it, or so many bytes."""
+        with contextlib.suppress(OSError), (self._seen / "ballast").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        if left:
+            size = (self._seen / "ballast").stat().st_size
+            with (self._seen / "ballast").open("r+b") as file:
+                file.truncate(max(0, size - left))
+
+    def free(self) -> None:
+        """All is left on it."""
+        (self._seen / "ballast").unlink()
+
+
+@asynccontextmanager
+async def small_disk(directory: Path) -> AsyncIterator[Disk]:
+    """A small disk at <directory>/nats, for those who enter. Raises SkippedError where none may be had."""
+    place = directory / "nats"
+    place.mkdir(parents=True)
+    script = f"mount -t tmpfs -o size=24m corehour {place} && echo ready && exec sleep infinity"
+    command = ["/usr/bin/unshare", "--user", "--map-root-user", "--mount", "/bin/sh", "-c", script]
+    holder = Program("disk", command, directory / "disk.log")
+    holder.start()
+    try:
+        await until(lambda: not holder.pid or holder.last_words() == "ready", "the disk is there")
+        if not holder.pid:
+            raise SkippedError(f"no mount namespace for us here: {holder.last_words()}")
+        yield Disk(holder, place)
+    finally:
+        await holder.kill()
+
+
+class SkippedError(Exception):
+    """This machine does not let us try that; the text says why."""
+
+
+ROUNDS: dict[str, tuple[Round, int]] = {  # by kind, and how many faults a round has
+    "exchange-kill": (exchange_kill, 25),
+    "projections-kill": (projections_kill, 25),
+    "server-kill": (server_kill, 10),
+    "pause": (pause, 5),
+    "cut": (cut, 12),
+    "disk-full": (disk_full, 4),
+    "clock": (clock, 10),
+}
