@@ -33,6 +33,7 @@ BATCH = 500  # messages asked for at once ...
 BATCH_BYTES = 4 * 1024 * 1024  # ... and bytes; the server drops a client for which much more is waiting
 HEARTBEAT_S = 0.5  # of a waiting pull; three missed mean that the consumer is gone
 EXPIRES_S = 30.0
+LOOK_S = 2.0  # of silence, before it is asked whether something should have come
 WRONG_SEQUENCE = 10071  # JetStream's code for a refused fence
 
 
@@ -201,6 +202,7 @@ class Reader:
         self._waiting: deque[Stored] = deque()
         self._wanted = 0  # messages asked for that have not come
         self._beat = 0.0
+        self._silent_since = 0.0
         self._news = asyncio.Event()
         self._subscription: Subscription | None = None
         self._consumer = ""
@@ -227,6 +229,9 @@ class Reader:
         while not self._waiting:
             if self._subscription is None or loop.time() - self._beat > 3 * HEARTBEAT_S:
                 await self._begin()
+            if loop.time() - self._silent_since > LOOK_S:
+                self._silent_since = loop.time()
+                await self._explain()
             await self._ask()
             self._news.clear()
             if self._waiting:
@@ -241,7 +246,7 @@ class Reader:
         self._waiting.clear()
         for position, stored in enumerate(batch):
             if stored.sequence != self.next:
-                await self._explain(stored.sequence)
+                await self._explain()
                 await self._begin()
                 batch = batch[:position]
                 break
@@ -249,22 +254,20 @@ class Reader:
         await self._ask()
         return batch
 
-    async def _explain(self, came: int) -> None:
-        """A gap: what was under way when a connection broke is lost, and is read again; what the server
-        has not got is missing. Raises LogGapError.
+    async def _explain(self) -> None:
+        """Why the next message does not come. What the server has, was lost on its way when a connection
+        broke, or comes yet; what should be there and is not, is missing. Raises LogGapError.
         """
         try:
-            await self._nc.jetstream().get_msg(self._stream, self.next)
+            if await last_sequence(self._nc, self._stream) >= self.next:
+                await self._nc.jetstream().get_msg(self._stream, self.next)
         except NotFoundError:
-            raise LogGapError(f"{self._stream}: sequence {self.next} is missing; {came} came") from None
-        except APIError as error:
-            if error.code == 503:  # not ready yet
-                return
             raise LogGapError(
-                f"{self._stream}: sequence {self.next} cannot be read ({error.description}); {came} came"
+                f"{self._stream}: sequence {self.next} is missing: the server has not got it any more, or the "
+                "file that holds it is damaged"
             ) from None
-        except (nats.errors.Error, TimeoutError):
-            return
+        except (nats.errors.Error, APIError, TimeoutError):
+            return  # not ready, or not connected
 
     async def _ask(self) -> None:
         """Keep the server sending, while the reader keeps up."""
@@ -323,7 +326,7 @@ class Reader:
         self._subscription = await self._nc.subscribe(
             inbox, cb=come, pending_msgs_limit=-1, pending_bytes_limit=-1
         )
-        self._beat = loop.time()
+        self._beat = self._silent_since = loop.time()
 
     def _come(self, message: Msg, inbox: str) -> None:
         """A message, or the server's word about the pull."""
@@ -335,6 +338,7 @@ class Reader:
             tokens = message.reply.split(".")
             sequence, time_ns = int(tokens[-4]), int(tokens[-2])
             self._wanted -= 1
+            self._silent_since = self._beat
             self._waiting.append(Stored(sequence, time_ns, message.subject, message.data))
             return
         status = (message.headers or {}).get("Status", "")
