@@ -263,8 +263,8 @@ class Reader:
                 await self._nc.jetstream().get_msg(self._stream, self.next)
         except NotFoundError:
             raise LogGapError(
-                f"{self._stream}: sequence {self.next} is missing: the server has not got it any more, or the "
-                "file that holds it is damaged"
+                f"{self._stream}: sequence {self.next} is missing: the server has it no more, or the file "
+                "that holds it is damaged"
             ) from None
         except (nats.errors.Error, APIError, TimeoutError):
             return  # not ready, or not connected
