@@ -19,7 +19,8 @@ import traceback
 from pathlib import Path
 
 from tests.soak import book
-from tests.soak.rounds import ROUNDS, Result, SkippedError
+from tests.soak.result import Result
+from tests.soak.rounds import ROUNDS, SkippedError
 
 LOG = book.ROOT / "var/soak/faults.jsonl"
 TESTED = ("events/*.py", "exchange/*.py", "exchange/_*.p*", "projections/*.py", "tests/soak/*.py")
@@ -32,6 +33,7 @@ SEEDS = {  # of `make soak`
     "cut": 10,
     "disk-full": 5,
     "clock": 10,
+    "damage": 10,
 }
 
 
@@ -93,7 +95,15 @@ def run(kind: str, seeds: range, again: bool) -> bool:
         seconds = round(time.monotonic() - began, 1)
         shutil.rmtree(directory, ignore_errors=True)
         row = {"kind": kind, "seed": seed, "seconds": seconds, "version": tested, "day": time.strftime("%F")}
-        keep(row | {"faults": result.faults, "points": result.points, "market": result.market})
+        keep(
+            row
+            | {
+                "faults": result.faults,
+                "points": result.points,
+                "market": result.market,
+                "details": result.details,
+            }
+        )
         told = ", ".join(f"{name} {count}" for name, count in (result.faults | result.market).items())
         print(
             f"{told}; {seconds:g} s", *(f"\n  {note} ({n}x)" for note, n in result.notes.items()), flush=True

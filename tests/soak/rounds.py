@@ -8,12 +8,12 @@ import contextlib
 import json
 import random
 import signal
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.soak.damage import damage
+from tests.soak.result import Result
 from tests.soak.rig import Program, Rig, UnexpectedEndError, until
 from tests.soak.town import Town
 from tests.soak.wire import jumping
@@ -22,16 +22,6 @@ KILLED = -signal.SIGKILL
 UNREACHED_S = 12.0  # a step that is not reached within this: the process is killed as it stands
 # Steps of a process: to the end of its start, and as many as it makes in some seconds of service.
 STEPS = {"exchange": (110, 2500), "projections": (60, 600)}
-
-
-@dataclass
-class Result:
-    """What was done in a round: faults by name, points that were hit, and what the market did meanwhile."""
-
-    faults: Counter[str] = field(default_factory=Counter)
-    points: Counter[str] = field(default_factory=Counter)
-    market: dict[str, int] = field(default_factory=dict)
-    notes: Counter[str] = field(default_factory=Counter)
 
 
 Round = Callable[[Path, random.Random, int], Awaitable[Result]]
@@ -303,4 +293,5 @@ ROUNDS: dict[str, tuple[Round, int]] = {  # by kind, and how many faults a round
     "cut": (cut, 12),
     "disk-full": (disk_full, 4),
     "clock": (clock, 10),
+    "damage": (damage, 20),
 }
