@@ -133,20 +133,32 @@ async def look(data: Path) -> str:
 async def start(data: Path, expected: Said) -> tuple[str, bool]:
     """Start the market on it: what refused, "" where it works; and whether all that was said stands."""
     try:
-        async with asyncio.timeout(UP_S):
-            async with (
-                Market(data) as market,
-                await Client.connect(market.server, market.operator_key, name="test") as operator,
-            ):
-                account = market.operator_key.public
-                await operator.request("deposit", account=account, amount=1, reference="x", timeout=20)
-                said = await _said(operator)
+        async with asyncio.timeout(UP_S), Market(data) as market:
+            asking = asyncio.create_task(_ask(market))
+            failing = asyncio.create_task(market.failure())
+            try:
+                await asyncio.wait({asking, failing}, return_when=asyncio.FIRST_COMPLETED)
+                if failing.done():
+                    failing.result()
+                said = await asking
+            finally:
+                for task in (asking, failing):
+                    task.cancel()
+                await asyncio.gather(asking, failing, return_exceptions=True)
     except (MarketError, BadPlaceError) as error:
         return str(error), False
     except TimeoutError:
         raise SilentError("the market does not start, and does not say why") from None
     last = expected[-1][0]
     return "", [row for row in said if row[0] <= last] == expected
+
+
+async def _ask(market: Market) -> Said:
+    """Have something done; then all that the market ever said."""
+    async with await Client.connect(market.server, market.operator_key, name="test") as operator:
+        account = market.operator_key.public
+        await operator.request("deposit", account=account, amount=1, reference="x", timeout=30)
+        return await _said(operator)
 
 
 async def trial(base: Path, expected: Said, directory: Path, dice: random.Random, result: Result) -> None:
@@ -170,11 +182,7 @@ async def trial(base: Path, expected: Said, directory: Path, dice: random.Random
     kind = damage.file.rpartition("/")[2]
     kind = "block" if kind.endswith(".blk") else kind
     result.faults[f"{kind}, {WORDS[damage.way]}, after {ENDED[ended]}: {outcome}"] += 1
-    print(
-        f"\n  {damage}\n    audit: {named}\n    up: {refused}\n    then: {after} {outcome}",
-        end="",
-        flush=True,
-    )
+    result.details.append(f"{damage}: audit: {named or 'agrees'}; up: {refused or 'works'}; {outcome}")
     if outcome == "SILENT":
         raise SilentError(
             f"{damage}: {named or 'the audit agreed'}; the market started, and other events stand"

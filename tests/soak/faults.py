@@ -29,6 +29,7 @@ SEEDS = {  # of `make soak`
     "exchange-kill": 40,
     "projections-kill": 10,
     "server-kill": 10,
+    "lost-tail": 10,
     "pause": 10,
     "cut": 10,
     "disk-full": 5,

@@ -6,12 +6,16 @@ Each is `async (directory, dice, times) -> Result`; it raises where something do
 import asyncio
 import contextlib
 import json
+import os
 import random
+import re
 import signal
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from exchange.audit import LogOnServer, audit
 from tests.soak.damage import damage
 from tests.soak.result import Result
 from tests.soak.rig import Program, Rig, UnexpectedEndError, until
@@ -117,6 +121,44 @@ async def server_kill(directory: Path, dice: random.Random, times: int) -> Resul
                 await town.answered()
             for program in rig.programs.values():
                 await keep(program, result)
+    return result
+
+
+async def lost_tail(directory: Path, dice: random.Random, times: int) -> Result:
+    """The server dies and has lost the end of INTAKE: what was answered is not there any more.
+
+    The exchange stops, and does not start again, even where new requests stand in the place of the lost.
+    """
+    result = Result()
+    for number in range(times):
+        rig = Rig(directory / str(number))
+        try:
+            await rig.start()
+            async with Town(rig, dice) as town:
+                await town.answered(60)
+                before = await rig.last("INTAKE")
+                await rig.nats.kill()
+                block = rig.directory / "nats/jetstream/$G/streams/INTAKE/msgs/1.blk"
+                os.truncate(block, block.stat().st_size - dice.randrange(4000, 12000))
+                await rig.start_server()
+                exchange = rig.programs["exchange"]
+                assert await exchange.ended(30) == 1, "the exchange goes on"
+                for _ in range(3):
+                    town.check()
+                    exchange.start()
+                    assert await exchange.ended(30) == 1, "the exchange starts"
+                    words = exchange.last_words().splitlines()[-1]
+                    assert words.startswith("exchange: INTAKE"), words
+                    result.notes[re.sub(r"\d+", "N", words)] += 1
+                    deadline = time.monotonic() + 30
+                    while await rig.last("INTAKE") <= before:  # clients ask again, into the place of the lost
+                        assert time.monotonic() < deadline
+                        await asyncio.sleep(0.1)
+                audited = await audit(LogOnServer(town.operator.nc))
+                assert audited.first_disagreement is not None
+                result.faults["INTAKE cut off under a market: refused, named by the audit"] += 1
+        finally:
+            await rig.end()
     return result
 
 
@@ -289,6 +331,7 @@ ROUNDS: dict[str, tuple[Round, int]] = {  # by kind, and how many faults a round
     "exchange-kill": (exchange_kill, 25),
     "projections-kill": (projections_kill, 25),
     "server-kill": (server_kill, 10),
+    "lost-tail": (lost_tail, 2),
     "pause": (pause, 5),
     "cut": (cut, 12),
     "disk-full": (disk_full, 4),
