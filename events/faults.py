@@ -10,6 +10,8 @@ Without the variable a point costs one comparison, and a step nothing.
 
 import asyncio
 import atexit
+import gc
+import inspect
 import json
 import os
 import signal
@@ -18,6 +20,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 _DIRECTORY = os.environ.get("COREHOUR_FAULTS", "")
+FRAMES = ("cr_frame", "gi_frame", "ag_frame")
+AWAITED = ("cr_await", "gi_yieldfrom", "ag_await")
 T = TypeVar("T")
 
 
@@ -100,12 +104,12 @@ def _awaits(work: Any) -> list[str]:
     """Where a coroutine is suspended: file and line of each await, the outermost first."""
     lines = []
     while work is not None:
-        frame = next(
-            (found for name in ("cr_frame", "gi_frame") if (found := getattr(work, name, None))), None
-        )
+        frame = next((found for name in FRAMES if (found := getattr(work, name, None))), None)
         if frame is None:
             break
         file = "/".join(Path(frame.f_code.co_filename).parts[-2:])
         lines.append(f"{file}:{frame.f_lineno} {frame.f_code.co_name}")
-        work = getattr(work, "cr_await", None) or getattr(work, "gi_yieldfrom", None)
+        work = next((found for name in AWAITED if (found := getattr(work, name, None))), None)
+        if type(work).__name__ == "async_generator_asend":  # it says not whose it is
+            work = next(filter(inspect.isasyncgen, gc.get_referents(work)), None)
     return lines

@@ -27,6 +27,7 @@ from tests.soak.wire import Clock, Wire
 WAIT_S = 60.0  # a bound for hanging
 ACCOUNTS = ("ann", "bob", "carl", "dora", "emil", "fay")
 HOUR_US, LOST_AFTER_US, FEE_PPM = 4_000_000, 400_000, 10_000
+SNAPSHOT_EVERY = 400  # events: so that a standby writes some within a round
 
 
 class UnexpectedEndError(AssertionError):
@@ -36,9 +37,9 @@ class UnexpectedEndError(AssertionError):
 class Program:
     """One program that dies with us; its output goes to `log`."""
 
-    def __init__(self, name: str, command: list[str], log: Path, more: dict[str, str] | None = None) -> None:
-        self.name, self.log = name, log
-        self._command, self._more = command, more or {}
+    def __init__(self, name: str, command: list[str], log: Path, faults: Path | None = None) -> None:
+        self.name, self.log, self.faults = name, log, faults or log.parent
+        self._command = command
         self._process: subprocess.Popen[bytes] | None = None
         self.starts = 0
 
@@ -58,7 +59,7 @@ class Program:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env=environment() | self._more,
+                env=environment() | {"COREHOUR_FAULTS": str(self.faults)},
             )
         self.starts += 1
 
@@ -113,8 +114,8 @@ class Rig:
         inside: list[str] | None = None,
     ) -> None:
         """`inside` is what the server's command is started by, as where it has a disk of its own."""
-        self.directory, self.faults = directory, directory / "faults"
-        for path in (directory, self.faults, directory / "logs"):
+        self.directory = directory
+        for path in (directory, directory / "snapshots", directory / "logs"):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.keys = Keyring.load_or_make(directory)
         self.accounts = {name: Key.make() for name in ACCOUNTS}
@@ -132,23 +133,28 @@ class Rig:
     def _server(self) -> Program:
         users = admission.users(self.keys, [key.public for key in self.accounts.values()])
         server.write(self.directory / server.USERS, users)
-        text = server.config(self.directory, "127.0.0.1", self.port)
-        assert "sync_interval: always" in text
-        if self.durability != "power-loss":
-            text = text.replace("sync_interval: always", "sync_interval: 2m")
+        text = server.config(self.directory, "127.0.0.1", self.port, durability=self.durability)
         server.write(self.directory / "nats.conf", text)
         command = [*self._inside, server.executable(), "--config", str(self.directory / "nats.conf")]
         return Program("nats-server", command, self.directory / "logs/nats-server.start.log")
 
     def service(self, name: str, called: str = "") -> Program:
-        """A service of ours, which is reached by `called`."""
-        where = url("127.0.0.1", self.wire.port if name == "exchange" or self._clock else self.port)
-        words = ["--server", where, "--creds", str(place(self.directory, name))]
-        if name == "projections":
+        """A service of ours, which is reached by `called`; it finds its faults in a directory of its own."""
+        called = called or name
+        through_wire = name == "exchange" or self._clock is not None
+        key = "exchange" if name == "notary" else name
+        words = ["--server", url("127.0.0.1", self.wire.port if through_wire else self.port)]
+        words += ["--creds", str(place(self.directory, key))]
+        module_name = f"exchange.{name}" if name == "notary" else f"{name}.service"
+        if name == "exchange":
+            words += ["--name", called, "--snapshots", str(self.directory / "snapshots")]
+            words += ["--snapshot-every", str(SNAPSHOT_EVERY)]
+        elif name == "projections":
             words += ["--store", str(self.directory / "projections.sqlite")]
-        log = self.directory / f"logs/{called or name}.log"
-        more = {"COREHOUR_FAULTS": str(self.faults)}
-        return Program(called or name, module(f"{name}.service", *words), log, more)
+        faults = self.directory / "faults" / called
+        faults.mkdir(parents=True, exist_ok=True)
+        log = self.directory / f"logs/{called}.log"
+        return Program(called, module(module_name, *words), log, faults)
 
     async def start(self) -> None:
         """Everything, and the market opened."""
@@ -161,7 +167,7 @@ class Rig:
             await nc.close()
         if not await self.last(subjects.INTAKE):
             await self._open()
-        for name in ("exchange", "projections"):
+        for name in ("exchange", "notary", "projections"):
             self.programs[name] = self.service(name)
             self.programs[name].start()
 

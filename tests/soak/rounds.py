@@ -13,9 +13,11 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from exchange.audit import LogOnServer, audit
+from exchange.lease import TTL_S
 from tests.soak.damage import damage
 from tests.soak.result import Result
 from tests.soak.rig import Program, Rig, UnexpectedEndError, until
@@ -25,7 +27,7 @@ from tests.soak.wire import jumping
 KILLED = -signal.SIGKILL
 UNREACHED_S = 12.0  # a step that is not reached within this: the process is killed as it stands
 # Steps of a process: to the end of its start, and as many as it makes in some seconds of service.
-STEPS = {"exchange": (110, 2500), "projections": (60, 600)}
+STEPS = {"exchange": (150, 2000), "projections": (60, 800)}
 
 
 Round = Callable[[Path, random.Random, int], Awaitable[Result]]
@@ -58,12 +60,14 @@ def choose(dice: random.Random, process: str) -> int:
     return dice.randint(1, start) if dice.random() < 0.5 else dice.randint(start, most)
 
 
-async def kill_at_steps(rig: Rig, town: Town, name: str, times: int, result: Result) -> None:
+async def kill_at_steps(
+    program: Program, process: str, town: Town, times: int, result: Result, dice: random.Random
+) -> None:
     """A service dies at chosen steps, each time soon after it was started again; then it is left to live."""
-    program, died = rig.programs[name], rig.faults / f"{name}.died"
+    died = program.faults / f"{process}.died"
     await program.kill()
     for _ in range(times):
-        (rig.faults / f"{name}.steps").write_text(str(choose(town.dice, name)))
+        (program.faults / f"{process}.steps").write_text(str(choose(dice, process)))
         before = len(died.read_text().splitlines()) if died.exists() else 0
         program.start()
         status = await program.ended(UNREACHED_S)
@@ -75,17 +79,35 @@ async def kill_at_steps(rig: Rig, town: Town, name: str, times: int, result: Res
             rows = [json.loads(line) for line in died.read_text().splitlines()[before:]]
             assert len(rows) == 1, rows
             result.faults["killed at a step"] += 1
-            result.points[rows[0]["at"][-1]] += 1
+            result.points[point(rows[0]["at"])] += 1
         else:
-            raise UnexpectedEndError(f"{name} ended with {status}: {program.last_words()}")
+            raise UnexpectedEndError(f"{program.name} ended with {status}: {program.last_words()}")
     program.start()
 
 
+def point(awaits: list[str]) -> str:
+    """What tells one await from another: our innermost line, and the library's."""
+    ours = [line for line in awaits if line.split("/")[0] in ("events", "exchange", "projections")]
+    return " > ".join(dict.fromkeys([*ours[-1:], *awaits[-1:]]))
+
+
 async def exchange_kill(directory: Path, dice: random.Random, times: int) -> Result:
-    """SIGKILL of the exchange, at any await of any of its coroutines."""
+    """SIGKILL of the exchange, at any await of any of its coroutines; of two of them in every other round."""
     result, rig = Result(), Rig(directory, durability=durability(dice))
     async with lived_in(rig, dice, result) as town:
-        await kill_at_steps(rig, town, "exchange", times, result)
+        names = ["exchange"]
+        if dice.random() < 0.5:
+            names.append("standby")
+            rig.programs["standby"] = rig.service("exchange", "standby")
+        shares = [times - times // 2, times // 2] if len(names) == 2 else [times]
+        await asyncio.gather(
+            *(
+                kill_at_steps(
+                    rig.programs[name], "exchange", town, share, result, random.Random(dice.randrange(2**32))
+                )
+                for name, share in zip(names, shares, strict=True)
+            )
+        )
     return result
 
 
@@ -94,11 +116,11 @@ async def projections_kill(directory: Path, dice: random.Random, times: int) -> 
     result, rig = Result(), Rig(directory, durability=durability(dice))
     async with lived_in(rig, dice, result) as town:
         named = times // 5
-        await kill_at_steps(rig, town, "projections", times - named, result)
+        await kill_at_steps(rig.programs["projections"], "projections", town, times - named, result, dice)
         program = rig.programs["projections"]
         for _ in range(named):
             how = dice.choice(("projections.before-commit", "projections.after-commit"))
-            (rig.faults / how).touch()
+            (program.faults / how).touch()
             status = await program.ended()
             assert status == KILLED, f"{how}: {status}"
             result.faults["killed around a commit"] += 1
@@ -174,34 +196,42 @@ async def keep(program: Program, result: Result) -> None:
 
 
 async def pause(directory: Path, dice: random.Random, times: int) -> Result:
-    """SIGSTOP of the exchange, another takes its place or none does, SIGCONT."""
+    """SIGSTOP of the exchange that leads, past its lease or not, and SIGCONT; another stands by, or none."""
     result, rig = Result(), Rig(directory, durability=durability(dice))
     async with lived_in(rig, dice, result) as town:
         for number in range(times):
             await asyncio.sleep(dice.uniform(0, 1))
             first = rig.programs["exchange"]
-            first.signal(signal.SIGSTOP)
             if dice.random() < 0.4:
-                await asyncio.sleep(dice.uniform(0.3, 4))
+                first.signal(signal.SIGSTOP)
+                await asyncio.sleep(dice.choice((dice.uniform(0.1, TTL_S), dice.uniform(TTL_S, 3 * TTL_S))))
                 first.signal(signal.SIGCONT)
-                result.faults["stopped and continued"] += 1
-                await town.answered()
+                result.faults["stopped and continued, alone"] += 1
+                await town.answered(after="a pause")
                 first.check_alive()
                 continue
             second = rig.service("exchange", f"exchange-{number + 2}")
-            rig.programs["exchange"] = second
             second.start()
+            await until(partial(_has_folded, second), "it stands by")
+            first.signal(signal.SIGSTOP)
+            rig.programs["exchange"] = second
             try:
-                await town.answered(dice.randrange(1, 20))
+                await town.answered(dice.randrange(1, 20), after="the leader stopped")
                 second.check_alive()
                 first.signal(signal.SIGCONT)
                 assert await first.ended(20) == 1, f"the old exchange goes on: {first.last_words()}"
-                assert "another exchange writes" in first.last_words(), first.last_words()
+                words = first.last_words().splitlines()[-1]
+                assert words.startswith("exchange: "), words
+                result.notes[re.sub(r"\d+", "N", words)] += 1
             finally:
                 await first.kill()
-            result.faults["stopped, replaced and continued"] += 1
-            await town.answered()
+            result.faults["stopped past its lease, replaced, and continued"] += 1
+            await town.answered(after="a take-over")
     return result
+
+
+def _has_folded(program: Program) -> bool:
+    return "folded" in program.last_words()
 
 
 async def cut(directory: Path, dice: random.Random, times: int) -> Result:
@@ -249,7 +279,7 @@ async def clock(directory: Path, dice: random.Random, times: int) -> Result:
             before = await rig.last("INTAKE")
             await town.answered(dice.randrange(20, 60))
             if dice.random() < 0.3:
-                await kill_at_steps(rig, town, "exchange", 1, result)
+                await kill_at_steps(rig.programs["exchange"], "exchange", town, 1, result, dice)
             result.faults["jumps of the clock"] += (await rig.last("INTAKE")) // 25 - before // 25
     return result
 
