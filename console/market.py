@@ -1,4 +1,4 @@
-"""One market on this machine: a data directory, and the processes that serve it.
+"""One market on this machine: a data directory, and the five processes that serve it.
 
 `async with Market(data, hour_s=10, lost_after_s=1) as market:` starts nats-server, exchange, its standby,
 notary and projections, keeps them running, and ends them. On first start it makes the keys and the streams,
@@ -131,29 +131,23 @@ class Market:
         self._keep(nats_server)
         self.server = url(self.host, self.port)
         await self._unless_failed(self._open(nats_server))
-        for name in EXCHANGES:
-            self._serve(
-                name, "exchange.service", "exchange", "--name", name, "--snapshots", self.data / SNAPSHOTS
-            )
-        self._serve("notary", "exchange.notary", "exchange")
-        self._serve(
-            "projections",
-            "projections.service",
-            "projections",
-            "--store",
-            self.data / "projections.sqlite",
-        )
+        snapshots, store = str(self.data / SNAPSHOTS), str(self.data / "projections.sqlite")
+        for name, program, key, arguments in (
+            *(
+                (name, "exchange.service", "exchange", ("--name", name, "--snapshots", snapshots))
+                for name in EXCHANGES
+            ),
+            ("notary", "exchange.notary", "exchange", ()),
+            ("projections", "projections.service", "projections", ("--store", store)),
+        ):
+            creds = ("--server", self.server, "--creds", str(place(self.data, key)), *arguments)
+            log = self.data / f"logs/{name}.log"
+            self._keep(Child(name, module(program, *creds), log, self._say))
         self._task(self._admit(nats_server))
         self._task(self._watch_disk())
         await self._unless_failed(self._ready())
         address = {"server": self.server, "pid": os.getpid()}
         server.write(self.data / ADDRESS, dumps(address).decode() + "\n")
-
-    def _serve(self, name: str, program: str, key: str, *arguments: str | Path) -> None:
-        """Keep a service running, with this key of ours."""
-        words = ("--server", self.server, "--creds", place(self.data, key), *arguments)
-        log = self.data / f"logs/{name}.log"
-        self._keep(Child(name, module(program, *map(str, words)), log, self._say))
 
     def _check_new(self) -> None:
         """Whether a market may be made here. Raises MarketError, BadPlaceError."""

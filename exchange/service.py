@@ -20,6 +20,7 @@ from nats.aio.client import Client as Nats
 from nats.js.errors import APIError
 
 from events import faults
+from events.archive import Archive, ArchiveError
 from events.collecting import rarely
 from events.keys import BadKeyError, Key
 from events.log import (
@@ -44,6 +45,7 @@ from exchange.writer import Writer
 PATIENCE_S = 15.0  # for the server
 ERRORS = (
     APIError,
+    ArchiveError,
     BadKeyError,
     UnreachableError,
     NotAdmittedError,
@@ -64,18 +66,20 @@ class Service:
         key: Key,
         name: str = "exchange",
         snapshots: Path | None = None,
+        archive: Archive | None = None,
         every_events: int = EVERY_EVENTS,
     ) -> None:
+        self._archive = archive
         self._nc, self._key = nc, key
         self._snapshots, self._every_events = snapshots, every_events
         self._lease = Lease(nc, name)
 
     async def run(self) -> None:
         """Recover, stand by, then write until cancelled. Raises those of ERRORS."""
-        await make_streams(self._nc)
+        await make_streams(self._nc, self._archive)
         if self._snapshots is not None and not snapshot.kept(self._snapshots):
             await self._fetch(self._snapshots)
-        follower = await Follower.begin(self._nc, self._snapshots)
+        follower = await Follower.begin(self._nc, self._archive, self._snapshots)
         try:
             await self._stand_by(follower)
             started = time.monotonic()
@@ -109,7 +113,7 @@ class Service:
         assert state.total() == 0
         log.info("leads from commit %d on, %.2f s after", place.number, time.monotonic() - started)
         time_ = Timekeeper(self._nc, state)
-        writer = Writer(self._nc, self._key, self._lease, state, place, time_.stored)
+        writer = Writer(self._nc, self._archive, self._key, self._lease, state, place, time_.stored)
         await together(writer.run(follower.next - 1), time_.run(writer))
 
 
@@ -118,6 +122,7 @@ async def serve(
     key: Key,
     name: str = "exchange",
     snapshots: Path | None = None,
+    archive: Archive | None = None,
     every_events: int = EVERY_EVENTS,
 ) -> None:
     """Run the service until SIGTERM or SIGINT. Raises what ends it otherwise, those of ERRORS."""
@@ -125,7 +130,7 @@ async def serve(
     async def run() -> None:
         nc = await connect(server, key, name=name, patience=PATIENCE_S)
         try:
-            await Service(nc, key, name, snapshots, every_events).run()
+            await Service(nc, key, name, snapshots, archive, every_events).run()
         finally:
             await nc.close()
 
@@ -140,6 +145,7 @@ def main() -> int:
     parser.add_argument("--creds", required=True, type=Path, help="the exchange's seed file")
     parser.add_argument("--name", default="exchange", help="what this one is called among several")
     parser.add_argument("--snapshots", type=Path, help="the directory where snapshots are kept")
+    parser.add_argument("--archive", type=Path, help="the archive behind which the server's log begins")
     parser.add_argument(
         "--snapshot-every", type=int, default=EVERY_EVENTS, metavar="EVENTS", help="how often one is written"
     )
@@ -148,9 +154,8 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            work = serve(
-                given.server, Key.load(given.creds), given.name, given.snapshots, given.snapshot_every
-            )
+            key, archive = Key.load(given.creds), Archive(given.archive) if given.archive else None
+            work = serve(given.server, key, given.name, given.snapshots, archive, given.snapshot_every)
             runner.run(faults.steps("exchange", work))
     except ERRORS as error:
         print(f"exchange: {error}", file=sys.stderr)
