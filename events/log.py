@@ -222,6 +222,8 @@ class Reader:
         self._wanted = 0  # messages asked for that have not come
         self._beat = 0.0
         self._silent_since = 0.0
+        self._last: Stored | None = None  # of what the server sent; it must still stand there ...
+        self._again = False  # ... and comes once more at a new beginning
         self._news = asyncio.Event()
         self._subscription: Subscription | None = None
         self._consumer = ""
@@ -241,7 +243,8 @@ class Reader:
 
     async def next_batch(self, timeout: float | None = None) -> list[Stored]:
         """What has come, in order; empty after `timeout` seconds, or where messages were lost on their way
-        and are read again. Raises LogGapError, ArchiveError.
+        and are read again. Raises LogGapError, also where another message stands where one was read before;
+        ArchiveError.
         """
         archived = list(islice(self._archived, BATCH))
         if archived:
@@ -268,15 +271,31 @@ class Reader:
                     await self._news.wait()
         batch = list(self._waiting)
         self._waiting.clear()
-        for position, stored in enumerate(batch):
-            if stored.sequence != self.next:
+        came = []
+        for stored in batch:
+            if stored.sequence != self._expected:
                 await self._explain()
                 await self._begin()
-                batch = batch[:position]
                 break
-            self.next += 1
+            if not self._again:
+                self._last = stored
+                self.next += 1
+                came.append(stored)
+            elif stored != self._last:
+                raise LogGapError(
+                    f"{self._stream}: sequence {stored.sequence} is not what was read there before: the "
+                    "server's files were truncated, and others came in their place",
+                    self._stream,
+                    stored.sequence,
+                )
+            self._again = False
         await self._ask()
-        return batch
+        return came
+
+    @property
+    def _expected(self) -> int:
+        """The sequence that the server is to send next."""
+        return self.next - 1 if self._again else self.next
 
     async def _explain(self) -> None:
         """Why the next message does not come. What the server has, was lost on its way when a connection
@@ -284,14 +303,14 @@ class Reader:
         """
         try:
             last = await last_sequence(self._nc, self._stream)
-            if last >= self.next:
-                await self._nc.jetstream().get_msg(self._stream, self.next)
+            if last >= self._expected:
+                await self._nc.jetstream().get_msg(self._stream, self._expected)
         except NotFoundError:
             raise LogGapError(
-                f"{self._stream}: sequence {self.next} is missing: the server has it no more, or the file "
-                "that holds it is damaged",
+                f"{self._stream}: sequence {self._expected} is missing: the server has it no more, or the "
+                "file that holds it is damaged",
                 self._stream,
-                self.next,
+                self._expected,
             ) from None
         except (nats.errors.Error, APIError, TimeoutError):
             return  # not ready, or not connected
@@ -323,13 +342,14 @@ class Reader:
         await self.close()
         self._waiting.clear()
         self._wanted = 0
+        self._again = self._last is not None
         loop = asyncio.get_running_loop()
         while True:
             self._consumer = uuid.uuid4().hex
             config = {
                 "name": self._consumer,
                 "deliver_policy": "by_start_sequence",
-                "opt_start_seq": self.next,
+                "opt_start_seq": self._expected,
                 "ack_policy": "none",
                 "replay_policy": "instant",
                 "inactive_threshold": int(60e9),
