@@ -18,9 +18,9 @@ from events import subjects
 from events.archive import Archive, ArchiveError
 from events.chain import Place
 from events.commit import PART_HEADER, Assembler, Commit, decode
-from events.log import CommitReader, Reader, last_sequence
+from events.log import CommitReader, LogGapError, Reader, last_sequence, read
 from events.records import BadRecordError
-from events.wire import Stored
+from events.wire import RequestsHash, Stored
 from exchange import snapshot
 from exchange.digest import weights_in
 from exchange.forked import Forked
@@ -154,7 +154,7 @@ def _weigh(path: Path, read: int, write: int) -> None:
 async def check_commit(nc: Nats, archive: Archive | None, path: Path, said: Header) -> None:
     """Whether a snapshot is of the commit that stands in JOURNAL. Raises SnapshotError."""
     try:
-        commit = await _commit_at(nc, archive, said.sequence)
+        commit = await commit_at(nc, archive, said.sequence)
     except (ArchiveError, BadRecordError, NotFoundError) as error:
         raise SnapshotError(f"{path}: JOURNAL has no commit at its sequence {said.sequence}") from error
     if (commit.number, commit.hash, commit.last) != (said.commit, said.hash, said.last):
@@ -163,7 +163,32 @@ async def check_commit(nc: Nats, archive: Archive | None, path: Path, said: Head
         raise SnapshotError(f"{path}: its digest is not the one that commit {said.commit} says")
 
 
-async def _commit_at(nc: Nats, archive: Archive | None, sequence: int) -> Commit:
+async def check_answered(nc: Nats, archive: Archive | None, place: Place) -> None:
+    """Whether INTAKE still has, byte for byte, what the commit at a place answered: where its end was lost,
+    other requests may have come to stand there. Raises ArchiveError, BadRecordError, LogGapError.
+    """
+    end = await last_sequence(nc, subjects.INTAKE, archive)
+    if end < place.last:
+        raise LogGapError(
+            f"INTAKE ends at {end}, but request {place.last} was answered: the server's files were truncated",
+            subjects.INTAKE,
+            end + 1,
+        )
+    if place.number == 0:
+        return
+    commit, hashed = await commit_at(nc, archive, place.sequence), RequestsHash()
+    async for stored in read(nc, subjects.INTAKE, commit.first, commit.last, archive):
+        hashed.add(*stored)
+    if hashed.hex() != commit.requests:
+        raise LogGapError(
+            f"INTAKE: requests {commit.first} to {commit.last} are not those that commit {commit.number} "
+            "answered: the server's files were truncated, and others came in their place",
+            subjects.INTAKE,
+            commit.first,
+        )
+
+
+async def commit_at(nc: Nats, archive: Archive | None, sequence: int) -> Commit:
     """The commit whose last message stands at a sequence in JOURNAL.
 
     Raises ArchiveError, BadRecordError, NotFoundError.

@@ -34,7 +34,7 @@ from events.log import (
 from events.records import BadRecordError
 from events.together import together, until_told
 from exchange import snapshot
-from exchange.follower import Follower
+from exchange.follower import Follower, check_answered
 from exchange.lease import Lease, LeaseLostError
 from exchange.offer import NoSnapshotError, fetch, offer
 from exchange.snapshot import SnapshotError
@@ -111,6 +111,7 @@ class Service:
         await follower.close()
         state, place = follower.state, follower.place
         assert state.total() == 0
+        await check_answered(self._nc, self._archive, place)
         log.info("leads from commit %d on, %.2f s after", place.number, time.monotonic() - started)
         time_ = Timekeeper(self._nc, state)
         writer = Writer(self._nc, self._archive, self._key, self._lease, state, place, time_.stored)
