@@ -63,15 +63,11 @@ def keep(row: dict[str, object]) -> None:
         os.fsync(log.fileno())
 
 
-def play(kind: str, seed: int, directory: Path, times: int = 0) -> Result:
+async def play(kind: str, seed: int, directory: Path, times: int = 0) -> Result:
     """One round. Raises what did not hold, or SkippedError."""
     round_of, usual = ROUNDS[kind]
-
-    async def bounded() -> Result:
-        async with asyncio.timeout(ROUND_S):
-            return await round_of(directory, random.Random(f"{kind}/{seed}"), times or usual)
-
-    return asyncio.run(bounded())
+    async with asyncio.timeout(ROUND_S):
+        return await round_of(directory, random.Random(f"{kind}/{seed}"), times or usual)
 
 
 def run(kind: str, seeds: range, again: bool) -> bool:
@@ -85,7 +81,7 @@ def run(kind: str, seeds: range, again: bool) -> bool:
         directory = Path(tempfile.mkdtemp(prefix="corehour-soak-"))
         began = time.monotonic()
         try:
-            result = play(kind, seed, directory)
+            result = asyncio.run(play(kind, seed, directory))
         except SkippedError as reason:
             print(f"skipped: {reason}", flush=True)
             shutil.rmtree(directory, ignore_errors=True)

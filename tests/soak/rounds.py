@@ -39,12 +39,13 @@ async def lived_in(rig: Rig, dice: random.Random, result: Result) -> AsyncIterat
     try:
         await rig.start()
         async with Town(rig, dice) as town:
-            await town.answered(30)
-            yield town
             await town.answered(10)
+            yield town
+            await town.answered(5)
             result.market = await town.prove()
-            for program in (*rig.programs.values(), rig.nats):
-                program.check_alive()
+            for program in rig.programs.values():
+                await keep(program, result)
+            rig.nats.check_alive()
     finally:
         await rig.end()
 
@@ -81,7 +82,7 @@ async def kill_at_steps(
             result.faults["killed at a step"] += 1
             result.points[point(rows[0]["at"])] += 1
         else:
-            raise UnexpectedEndError(f"{program.name} ended with {status}: {program.last_words()}")
+            await check_end(program, result)
     program.start()
 
 
@@ -185,14 +186,21 @@ async def lost_tail(directory: Path, dice: random.Random, times: int) -> Result:
 
 
 async def keep(program: Program, result: Result) -> None:
-    """A service that ended because the server was gone is started again, as `exchange up` does."""
-    if program.pid:
-        return
-    status = await program.ended()
-    words = program.last_words().splitlines()[-1]
-    assert status == 1 and "Traceback" not in program.last_words(), f"{program.name}: {program.last_words()}"
-    result.notes[f"{program.name} ended and was started again: {words}"] += 1
-    program.start()
+    """A service that had a reason to end is started again, as `exchange up` does."""
+    if not program.pid:
+        await check_end(program, result)
+        program.start()
+
+
+async def check_end(program: Program, result: Result) -> None:
+    """It may have ended by itself where the server was gone, or where another exchange had the lease; then it
+    said so in one line. Raises UnexpectedEndError.
+    """
+    status, lines = await program.ended(), program.last_words().splitlines()
+    words = lines[-1] if lines else ""
+    if status != 1 or not words.startswith(("exchange: ", "error: ")):
+        raise UnexpectedEndError(f"{program.name} ended with {status}: {program.last_words()}")
+    result.notes[f"{program.name} ended and was started again: " + re.sub(r"\d+", "N", words)] += 1
 
 
 async def pause(directory: Path, dice: random.Random, times: int) -> Result:
@@ -255,8 +263,9 @@ async def cut(directory: Path, dice: random.Random, times: int) -> Result:
                 case how:
                     wire.half_close(towards_server=how == "half towards")
             result.faults[WAYS[how]] += 1
+            await keep(rig.programs["exchange"], result)
             await town.answered(after=WAYS[how])
-            rig.programs["exchange"].check_alive()
+            await keep(rig.programs["exchange"], result)
     return result
 
 
