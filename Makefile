@@ -48,7 +48,8 @@ SANITIZED = LD_PRELOAD=$$($(or $(CC),cc) -print-file-name=libasan.so) ASAN_OPTIO
 sanitize: $(STAMP) # the book once more, watching itself for errors of memory and undefined behaviour
 	@COREHOUR_SANITIZE=1 $(PY) setup.py -q build --build-lib build/sanitize --build-temp build/sanitize.tmp
 
-soak: $(STAMP) sanitize ## ten million mixed operations on the book and its twin, then a million watched ones
+soak: $(STAMP) sanitize ## hours of faults on a market; ten million mixed operations on the book, a million watched
+	@$(PY) -m tests.soak.faults
 	@$(PY) -m tests.soak.book --seeds 100 --ops 100000
 	@$(SANITIZED) -m tests.soak.book --seeds 50 --ops 20000 --sanitized
 

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from console.data_directory import MarketError
 from console.market import Market
-from console.server import BadPlaceError
+from console.session import EXPECTED
 from events.client import Client
 from events.log import CommitReader, last_sequence
 from events.subjects import JOURNAL
@@ -145,10 +144,10 @@ async def start(data: Path, expected: Said) -> tuple[str, bool]:
                 for task in (asking, failing):
                     task.cancel()
                 await asyncio.gather(asking, failing, return_exceptions=True)
-    except (MarketError, BadPlaceError) as error:
+    except EXPECTED as error:
+        if isinstance(error, TimeoutError):
+            raise SilentError("the market does not start, and does not say why") from None
         return str(error), False
-    except TimeoutError:
-        raise SilentError("the market does not start, and does not say why") from None
     last = expected[-1][0]
     return "", [row for row in said if row[0] <= last] == expected
 
