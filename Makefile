@@ -52,7 +52,8 @@ build/.soak: $(STAMP) # what finds bad input
 	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[soak]'
 	@touch $@
 
-soak: build/.soak sanitize ## long runs: the book and its twin, ten million bad inputs for every decoder
+soak: build/.soak sanitize ## hours: faults on a market, the book and its twin, ten million bad inputs for the decoders
+	@$(PY) -m tests.soak.faults
 	@$(PY) -m tests.soak.book --seeds 100 --ops 100000
 	@$(SANITIZED) -m tests.soak.book --seeds 50 --ops 20000 --sanitized
 	@$(PY) -m tests.soak.fuzz

@@ -24,7 +24,7 @@ import uvloop
 from nats.aio.msg import Msg
 from nats.js.errors import APIError
 
-from events import subjects
+from events import faults, subjects
 from events.archive import Archive, ArchiveError
 from events.collecting import rarely
 from events.commit import Commit
@@ -260,7 +260,8 @@ def main() -> int:
     rarely()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(given.server, Key.load(given.creds), given.store, given.archive))
+            work = serve(given.server, Key.load(given.creds), given.store, given.archive)
+            runner.run(faults.steps("projections", work))
     except ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
