@@ -1,0 +1,37 @@
+"""A service of the market with something chosen otherwise: `python -m bench.log_variant SERVICE ...`.
+
+What, is the environment variable CHOICE, a JSON object: `loop` ("asyncio" instead of uvloop), and constants
+of the service's module with their values.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import sys
+
+import uvloop
+
+from events.wire import loads
+
+CHOICE = "COREHOUR_BENCH_CHOICE"
+
+
+def main() -> int:
+    """Become the service."""
+    service = importlib.import_module(sys.argv[1])
+    del sys.argv[1]
+    for name, value in loads(os.environ[CHOICE].encode()).items():
+        if name == "loop":
+            assert value == "asyncio"
+            uvloop.run = asyncio.run  # type: ignore[assignment]
+            uvloop.new_event_loop = asyncio.new_event_loop  # type: ignore[assignment]
+        elif hasattr(service, name):
+            setattr(service, name, value)
+    ended: int = service.main()
+    return ended
+
+
+if __name__ == "__main__":
+    sys.exit(main())
