@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from events.commit import decode, encode
+from events.commit import RULES, decode, encode
 from events.keys import is_signed, raw_key
 from events.log import Stored
 from events.requests import signed_bytes, split
@@ -68,12 +68,12 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def test_decide(benchmark: BenchmarkFixture, play: Play) -> None:
-    head, rest = play.requests[:-ORDERS], [admit(stored) for stored in play.requests[-ORDERS:]]
+    head, rest = play.requests[:-ORDERS], [admit(stored, RULES) for stored in play.requests[-ORDERS:]]
 
     def fresh() -> tuple[tuple[Engine], dict[str, object]]:
         engine = Engine()
         for stored in head:
-            engine.decide(admit(stored))
+            engine.decide(admit(stored, engine.state.rules))
         return (engine,), {}
 
     def work(engine: Engine) -> int:
@@ -138,7 +138,7 @@ def test_admission(benchmark: BenchmarkFixture, play: Play) -> None:
         return is_signed(raw, signature, signed_bytes(stored.subject, content))
 
     def work() -> int:
-        return sum(not admit(stored).refusal for stored in messages)
+        return sum(not admit(stored, RULES).refusal for stored in messages)
 
     assert benchmark.pedantic(work, rounds=5) == len(messages)
     alone = seconds(lambda: all(checked(stored) for stored in messages))

@@ -18,11 +18,12 @@ from pydantic_core import ErrorDetails
 from events import subjects
 from events.keys import Key
 from events.log import connect
-from events.records import Answered, BadRecordError, event_of
+from events.records import Answered, BadRecordError, OrdersAnswered, event_of
 from events.refusals import explain
-from events.requests import KINDS, MOST_BYTES, encode, model
+from events.requests import IN_ORDERS, KINDS, MOST_BYTES, encode, model
 from events.wire import dumps, loads
 
+ANSWERS = (Answered.kind, OrdersAnswered.kind)
 RESEND_S = 2.0
 CATCH_UP_S = 2.0  # how often the feed is asked what it may have missed
 MOST_WAITING = 10_000  # feed messages that nobody has taken yet
@@ -70,7 +71,7 @@ class Client:
         self.heard = time.monotonic()
         self.session = time.time_ns() // 1000
         self._number = 0
-        self._answers: dict[int, asyncio.Future[Answered]] = {}
+        self._answers: dict[int, asyncio.Future[Answered | OrdersAnswered]] = {}
         self._listeners: list[asyncio.Queue[FeedMessage]] = []
 
     @classmethod
@@ -106,6 +107,31 @@ class Client:
 
         Raises BadRequestError, RefusedError, and NoAnswerError after `timeout` seconds.
         """
+        answer = await self._request(kind, body, timeout)
+        assert isinstance(answer, Answered), answer
+        if answer.code:
+            raise RefusedError(answer.code)
+        return answer
+
+    async def orders(self, orders: list[dict[str, Any]], *, timeout: float = 10.0) -> list[Answered]:
+        """Ask for many orders in one request: `{"kind": "bid", "price": ..., ...}` each (R12).
+
+        Returns an answer for each, in their order; `code` says which were refused. Raises as `request`.
+        """
+        for order in orders:
+            kind = order.get("kind")
+            if kind not in IN_ORDERS:
+                raise BadRequestError(f"orders: kind: must be one of {', '.join(IN_ORDERS)}")
+            members = {name: value for name, value in order.items() if name != "kind"}
+            validate(kind, {"session": self.session, "number": 1, **members})
+        answer = await self._request("orders", {"orders": orders}, timeout)
+        if isinstance(answer, Answered):
+            raise RefusedError(answer.code)
+        a = answer
+        return [Answered(a.account, a.session, a.number, a.content, *one) for one in a.answers]
+
+    async def _request(self, kind: str, body: dict[str, Any], timeout: float) -> Answered | OrdersAnswered:
+        """Ask, again and again, until the answer is heard."""
         self._number += 1
         number = self._number
         body = {"session": self.session, "number": number, **body}
@@ -114,7 +140,7 @@ class Client:
         data = encode(self.key, subject, body)
         if len(data) > MOST_BYTES:
             raise BadRequestError(f"{kind}: {len(data)} bytes; a request has at most {MOST_BYTES}")
-        future: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Answered | OrdersAnswered] = asyncio.get_running_loop().create_future()
         self._answers[number] = future
         try:
             async with asyncio.timeout(timeout):
@@ -122,10 +148,10 @@ class Client:
                     await self.nc.publish(subject, data)
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(RESEND_S):
-                            return self._judged(await asyncio.shield(future))
+                            return await asyncio.shield(future)
                     answer = await self._asked(number)
                     if answer is not None:
-                        return self._judged(answer)
+                        return answer
         except TimeoutError:
             raise NoAnswerError(
                 f"{kind}: no answer within {timeout:g} s; is the exchange running? It may still be done"
@@ -133,18 +159,13 @@ class Client:
         finally:
             self._answers.pop(number, None)
 
-    async def _asked(self, number: int) -> Answered | None:
+    async def _asked(self, number: int) -> Answered | OrdersAnswered | None:
         """The answer as the query service has it, where the feed's message was lost."""
         with contextlib.suppress(QueryError, NoAnswerError):
             found = (await self.query("answer", timeout=1, session=self.session, number=number))["result"]
             if found is not None:
-                return cast(Answered, event_of(found))
+                return cast(Answered | OrdersAnswered, event_of(found))
         return None
-
-    def _judged(self, answer: Answered) -> Answered:
-        if answer.code:
-            raise RefusedError(answer.code)
-        return answer
 
     async def query(self, what: str, /, *, timeout: float = 5.0, **arguments: Any) -> dict[str, Any]:
         """Ask the query service: {"commit", "feed", "market", "result"}. Raises QueryError, NoAnswerError."""
@@ -228,11 +249,11 @@ class Client:
         except (ValueError, KeyError, TypeError):
             return  # not the feed's: a gap, if it is one, is filled by query
         for wire in message.events:
-            if wire.get("kind") == "answered" and wire.get("session") == self.session:
+            if wire.get("kind") in ANSWERS and wire.get("session") == self.session:
                 future = self._answers.get(wire["number"])
                 if future is not None and not future.done():
                     with contextlib.suppress(BadRecordError):
-                        future.set_result(cast(Answered, event_of(wire)))
+                        future.set_result(cast(Answered | OrdersAnswered, event_of(wire)))
         for queue in self._listeners:
             if not queue.full():  # a full listener finds the gap by number
                 queue.put_nowait(message)

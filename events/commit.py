@@ -6,26 +6,25 @@ reader acts only on whole commits. A part 1 begins anew: the parts of a writer t
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
-from events.records import BadRecordError, Event, event_of
-from events.wire import dumps, loads, sha256
+import msgspec
 
-RULES = 1  # the version of the rules by which this program decides
+from events.records import AnyEvent, BadRecordError
+from events.wire import sha256
+
+RULES = 2  # the newest version of the rules that this program knows
 FIRST = "0" * 64
 PART_BYTES = 512 * 1024  # of a body in one message; NATS takes 1 MiB by default
 MOST_PARTS = 10_000
 PART_HEADER = 8  # bytes before the body's: part and number of parts, 32 bits each, big-endian
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(msgspec.Struct, rename={"number": "commit"}, omit_defaults=True, forbid_unknown_fields=True):
     """A commit: its number (from 1), the chain, the requests it answers, and the events.
 
-    `first` and `last` are sequences in INTAKE; `requests` is their hash (`wire.RequestsHash`).
-    `digest` is the market's state after it. `events` are (sequence of the request, event).
-    `hash` is the SHA-256 of its own body.
+    `rules` is the version of the rules in force after it. `first` and `last` are sequences in INTAKE;
+    `requests` is their hash (`wire.RequestsHash`). `digest` is the market's state after it. `events` are
+    (sequence of the request, event). `hash` is the SHA-256 of its own body, and not in it.
     """
 
     number: int
@@ -35,56 +34,35 @@ class Commit:
     last: int
     requests: str
     digest: str
-    events: tuple[tuple[int, Event], ...]
+    events: tuple[tuple[int, AnyEvent], ...]
     hash: str = ""
+
+
+_DECODER = msgspec.json.Decoder(Commit)
+_ENCODER = msgspec.json.Encoder()
 
 
 def encode(commit: Commit) -> bytes:
     """The body of a commit: JSON."""
-    return dumps(
-        {
-            "commit": commit.number,
-            "previous": commit.previous,
-            "rules": commit.rules,
-            "first": commit.first,
-            "last": commit.last,
-            "requests": commit.requests,
-            "digest": commit.digest,
-            "events": [[sequence, event.wire()] for sequence, event in commit.events],
-        }
-    )
+    if commit.hash:
+        commit = msgspec.structs.replace(commit, hash="")
+    return _ENCODER.encode(commit)
 
 
 def decode(body: bytes) -> Commit:
     """The commit in a body. Raises BadRecordError."""
     try:
-        wire: Any = loads(body)
-        if type(wire["rules"]) is not int or wire["rules"] != RULES:
-            raise BadRecordError(
-                f"commit {wire['commit']} was made by rules {wire['rules']}; this program knows {RULES}"
-            )
-        numbers = [
-            wire["commit"],
-            wire["rules"],
-            wire["first"],
-            wire["last"],
-            *(pair[0] for pair in wire["events"]),
-        ]
-        if not all(type(number) is int for number in numbers):
-            raise BadRecordError("a number of a commit is not an integer")
-        return Commit(
-            wire["commit"],
-            wire["previous"],
-            wire["rules"],
-            wire["first"],
-            wire["last"],
-            wire["requests"],
-            wire["digest"],
-            tuple((sequence, event_of(event)) for sequence, event in wire["events"]),
-            sha256(body),
+        commit = _DECODER.decode(body)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise BadRecordError(f"not a commit: {error}") from error
+    if commit.hash:
+        raise BadRecordError("not a commit: it says its own hash")
+    if not 1 <= commit.rules <= RULES:
+        raise BadRecordError(
+            f"commit {commit.number} was made by rules {commit.rules}; this program knows 1 to {RULES}"
         )
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise BadRecordError(f"not a commit: {error!r}") from error
+    commit.hash = sha256(body)
+    return commit
 
 
 def parts(body: bytes, size: int = PART_BYTES) -> Iterator[bytes]:

@@ -52,6 +52,10 @@ class Screen:
             "blocked": list(self.blocked),
         }
 
+    def parts(self) -> tuple[dict[str, int], list[str], list[str], list[str]]:
+        """Minimums, flags, only and blocked, as an event has them."""
+        return dict(self.minimums), list(self.flags), list(self.only), list(self.blocked)
+
     def is_within(self, other: "Screen") -> bool:
         """Whether every machine that passes this screen passes `other`: it is as narrow, or narrower (R9)."""
         if self.only:

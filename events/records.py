@@ -4,39 +4,46 @@ Every event names the accounts that it concerns, so that balances, statements an
 events alone. Money is in micro-credits, instants and spans in µs of market time.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import msgspec
 
 BANK = "bank"  # the other side of deposits; its balance is minus the money in the market
 FEES = "fees"  # what the operator earned
 
+Movement = tuple[str, str, str, str, int]  # from account, its purse, to account, its purse, amount
 
-@dataclass(frozen=True, slots=True)
-class Event:
+
+def _kind(name: str) -> str:
+    """A record's kind on the wire: `MarketOpened` is `market_opened`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+class Event(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, tag_field="kind", tag=_kind):
     """What happened. `kind` is its name on the wire; `PARTIES` are the members that name accounts."""
 
     kind: ClassVar[str] = ""
     PARTIES: ClassVar[tuple[str, ...]] = ()
 
     def wire(self) -> dict[str, Any]:
-        """The event as a JSON object."""
-        return {"kind": self.kind} | {name: getattr(self, name) for name in MEMBERS[self.kind]}
+        """The event as a JSON object, its kind first."""
+        wire: dict[str, Any] = msgspec.to_builtins(self)
+        return wire
 
     def accounts(self) -> tuple[str, ...]:
         """The accounts that it concerns; empty where it concerns everybody."""
-        return tuple(getattr(self, name) for name in self.PARTIES)
+        return tuple([getattr(self, name) for name in self.PARTIES])
 
-    def movements(self) -> Iterator[tuple[str, str, str, str, int]]:
-        """What it moves: (from account, its purse, to account, its purse, amount); purses: free, held."""
-        return iter(())
+    def movements(self) -> Sequence[Movement]:
+        """What it moves; purses are free and held."""
+        return ()
 
 
-@dataclass(frozen=True, slots=True)
-class MarketOpened(Event):
+class MarketOpened(Event, frozen=True):
     """The log's first event: the market's terms."""
 
-    kind = "market_opened"
     operator: str
     exchange: str
     hour_us: int
@@ -44,54 +51,44 @@ class MarketOpened(Event):
     fee_ppm: int
 
 
-@dataclass(frozen=True, slots=True)
-class EpochOpened(Event):
+class EpochOpened(Event, frozen=True):
     """A writer began (R20)."""
 
-    kind = "epoch_opened"
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class ClockMoved(Event):
+class ClockMoved(Event, frozen=True):
     """Market time is `now_us`; the tick that moved it was stored at `tick_us` (µs since 1970). Stands
     before the first event at a new instant; ticks that change nothing leave none."""
 
-    kind = "clock_moved"
     now_us: int
     tick_us: int
 
 
-@dataclass(frozen=True, slots=True)
-class AccountOpened(Event):
+class AccountOpened(Event, frozen=True):
     """An account may act."""
 
-    kind = "account_opened"
     PARTIES = ("account",)
     account: str
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Deposited(Event):
+class Deposited(Event, frozen=True):
     """Money entered (R2)."""
 
-    kind = "deposited"
     PARTIES = ("account",)
     account: str
     amount: int
     reference: str
 
-    def movements(self) -> Iterator[tuple[str, str, str, str, int]]:
+    def movements(self) -> Sequence[Movement]:
         """From the bank to the account's free money."""
-        yield BANK, "free", self.account, "free", self.amount
+        return ((BANK, "free", self.account, "free", self.amount),)
 
 
-@dataclass(frozen=True, slots=True)
-class MachineStated(Event):
+class MachineStated(Event, frozen=True):
     """A seller said what a machine has (R24)."""
 
-    kind = "machine_stated"
     PARTIES = ("account",)
     account: str
     machine: str
@@ -100,31 +97,25 @@ class MachineStated(Event):
     flags: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class PartyBack(Event):
+class PartyBack(Event, frozen=True):
     """A party is heard: a machine's name, or `client` (R6, R19)."""
 
-    kind = "party_back"
     PARTIES = ("account",)
     account: str
     party: str
 
 
-@dataclass(frozen=True, slots=True)
-class PartyLost(Event):
+class PartyLost(Event, frozen=True):
     """A party was silent for the lost-after time, or a machine left (R16, R19)."""
 
-    kind = "party_lost"
     PARTIES = ("account",)
     account: str
     party: str
 
 
-@dataclass(frozen=True, slots=True)
-class BidPlaced(Event):
+class BidPlaced(Event, frozen=True):
     """A bid stands in the book at its place in time (R5). `expires_us` is 0 for never."""
 
-    kind = "bid_placed"
     PARTIES = ("account",)
     order: int
     account: str
@@ -137,11 +128,9 @@ class BidPlaced(Event):
     expires_us: int
 
 
-@dataclass(frozen=True, slots=True)
-class AskPlaced(Event):
+class AskPlaced(Event, frozen=True):
     """An ask stands in the book at its place in time (R5). `expires_us` is 0 for never."""
 
-    kind = "ask_placed"
     PARTIES = ("account",)
     order: int
     account: str
@@ -151,11 +140,9 @@ class AskPlaced(Event):
     expires_us: int
 
 
-@dataclass(frozen=True, slots=True)
-class BidAmended(Event):
+class BidAmended(Event, frozen=True):
     """A bid's new terms; `place` is its place in time, a new one where it is a new arrival (R9)."""
 
-    kind = "bid_amended"
     PARTIES = ("account",)
     order: int
     account: str
@@ -168,11 +155,9 @@ class BidAmended(Event):
     place: int
 
 
-@dataclass(frozen=True, slots=True)
-class AskAmended(Event):
+class AskAmended(Event, frozen=True):
     """An ask's new terms; `place` as in a bid's."""
 
-    kind = "ask_amended"
     PARTIES = ("account",)
     order: int
     account: str
@@ -181,22 +166,18 @@ class AskAmended(Event):
     place: int
 
 
-@dataclass(frozen=True, slots=True)
-class OrderClosed(Event):
+class OrderClosed(Event, frozen=True):
     """An order buys or sells nothing more; contracts that run go on to their hour's end (R9)."""
 
-    kind = "order_closed"
     PARTIES = ("account",)
     order: int
     account: str
-    reason: str  # "cancelled", "expired"
+    reason: str  # "cancelled", "expired", "suspended"
 
 
-@dataclass(frozen=True, slots=True)
-class ContractOpened(Event):
+class ContractOpened(Event, frozen=True):
     """One CPU of a match, for its first hour; the price is held (R3, R13)."""
 
-    kind = "contract_opened"
     PARTIES = ("buyer", "seller")
     contract: int
     bid: int
@@ -207,16 +188,14 @@ class ContractOpened(Event):
     price: int
     until_us: int
 
-    def movements(self) -> Iterator[tuple[str, str, str, str, int]]:
+    def movements(self) -> Sequence[Movement]:
         """The hold (R3)."""
-        yield self.buyer, "free", self.buyer, "held", self.price
+        return ((self.buyer, "free", self.buyer, "held", self.price),)
 
 
-@dataclass(frozen=True, slots=True)
-class ContractRenewed(Event):
+class ContractRenewed(Event, frozen=True):
     """The pair found each other again: the next hour begins, its price is held (R14)."""
 
-    kind = "contract_renewed"
     PARTIES = ("buyer", "seller")
     contract: int
     hour: int
@@ -225,16 +204,14 @@ class ContractRenewed(Event):
     price: int
     until_us: int
 
-    def movements(self) -> Iterator[tuple[str, str, str, str, int]]:
+    def movements(self) -> Sequence[Movement]:
         """The hold (R3)."""
-        yield self.buyer, "free", self.buyer, "held", self.price
+        return ((self.buyer, "free", self.buyer, "held", self.price),)
 
 
-@dataclass(frozen=True, slots=True)
-class HourCharged(Event):
+class HourCharged(Event, frozen=True):
     """An hour was delivered: the hold becomes the charge; the fee is the operator's (R4, R14)."""
 
-    kind = "hour_charged"
     PARTIES = ("buyer", "seller")
     contract: int
     hour: int
@@ -243,18 +220,15 @@ class HourCharged(Event):
     amount: int
     fee: int
 
-    def movements(self) -> Iterator[tuple[str, str, str, str, int]]:
+    def movements(self) -> Sequence[Movement]:
         """To the seller, less the fee."""
-        yield self.buyer, "held", self.seller, "free", self.amount - self.fee
-        if self.fee:
-            yield self.buyer, "held", FEES, "free", self.fee
+        paid = (self.buyer, "held", self.seller, "free", self.amount - self.fee)
+        return (paid, (self.buyer, "held", FEES, "free", self.fee)) if self.fee else (paid,)
 
 
-@dataclass(frozen=True, slots=True)
-class HoldReturned(Event):
+class HoldReturned(Event, frozen=True):
     """An hour was not delivered: the whole hold went back to the buyer (R16, R21)."""
 
-    kind = "hold_returned"
     PARTIES = ("buyer", "seller")
     contract: int
     hour: int
@@ -263,16 +237,14 @@ class HoldReturned(Event):
     amount: int
     reason: str  # "lost", "left", "not started", "aborted"
 
-    def movements(self) -> Iterator[tuple[str, str, str, str, int]]:
+    def movements(self) -> Sequence[Movement]:
         """Back to the buyer's free money."""
-        yield self.buyer, "held", self.buyer, "free", self.amount
+        return ((self.buyer, "held", self.buyer, "free", self.amount),)
 
 
-@dataclass(frozen=True, slots=True)
-class ContractEnded(Event):
+class ContractEnded(Event, frozen=True):
     """A contract is over; its program is to be stopped."""
 
-    kind = "contract_ended"
     PARTIES = ("buyer", "seller")
     contract: int
     buyer: str
@@ -280,11 +252,9 @@ class ContractEnded(Event):
     reason: str  # "not renewed", or as in HoldReturned
 
 
-@dataclass(frozen=True, slots=True)
-class ProgramSent(Event):
+class ProgramSent(Event, frozen=True):
     """The program reached the seller, says the buyer; its start must be confirmed by then (R16)."""
 
-    kind = "program_sent"
     PARTIES = ("buyer", "seller")
     contract: int
     buyer: str
@@ -292,22 +262,18 @@ class ProgramSent(Event):
     confirm_by_us: int
 
 
-@dataclass(frozen=True, slots=True)
-class ProgramStarted(Event):
+class ProgramStarted(Event, frozen=True):
     """The seller confirmed the start (R16)."""
 
-    kind = "program_started"
     PARTIES = ("buyer", "seller")
     contract: int
     buyer: str
     seller: str
 
 
-@dataclass(frozen=True, slots=True)
-class Voted(Event):
+class Voted(Event, frozen=True):
     """One side's vote on one hour: by `account` about `about`; `weight` in micro-credits (R16, R26)."""
 
-    kind = "voted"
     PARTIES = ("account", "about")
     contract: int
     hour: int
@@ -318,41 +284,32 @@ class Voted(Event):
     reputation: int  # of `about` after the vote, in parts per million
 
 
-@dataclass(frozen=True, slots=True)
-class Frozen(Event):
+class Frozen(Event, frozen=True):
     """Market time stands (R22). `missing`: [account, machine] where the market froze itself (R19)."""
 
-    kind = "frozen"
     reason: str
     missing: list[list[str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Unfrozen(Event):
+class Unfrozen(Event, frozen=True):
     """Market time goes on (R22)."""
 
-    kind = "unfrozen"
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Halted(Event):
+class Halted(Event, frozen=True):
     """Only renewals match (R21)."""
 
-    kind = "halted"
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Resumed(Event):
+class Resumed(Event, frozen=True):
     """A halt ended (R21)."""
 
-    kind = "resumed"
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Answered(Event):
+class Answered(Event, frozen=True):
     """The answer to a request (R12). `code` is "" where it was done, else `rule/member/reason`.
 
     `order` is the order it is about (0: none); `matched` lists [contract, price] opened for it at once;
@@ -360,7 +317,6 @@ class Answered(Event):
     in micro-credits. `content` is the start of the SHA-256 of the request's kind and content.
     """
 
-    kind = "answered"
     PARTIES = ("account",)
     account: str
     session: int
@@ -373,10 +329,60 @@ class Answered(Event):
     hourly: int = 0
 
 
-EVENTS: dict[str, type[Event]] = {record.kind: record for record in Event.__subclasses__()}
-MEMBERS: dict[str, tuple[str, ...]] = {
-    kind: tuple(field.name for field in fields(record)) for kind, record in EVENTS.items()
-}
+class OrdersAnswered(Event, frozen=True):
+    """The answers to a request of many orders, one each in their order (R12).
+
+    An answer is [code, order, matched, rests, hourly], each as in `Answered`.
+    """
+
+    PARTIES = ("account",)
+    account: str
+    session: int
+    number: int
+    content: str
+    answers: list[tuple[str, int, list[list[int]] | None, int, int]]
+
+
+class RulesChanged(Event, frozen=True):
+    """From the next request on the market decides by this version of the rules (R34)."""
+
+    version: int
+
+
+class AccountSuspended(Event, frozen=True):
+    """The request at this place in INTAKE is not signed by the account that it names (R35): its orders are
+    closed, what it asks is refused."""
+
+    PARTIES = ("account",)
+    account: str
+    request: int
+
+
+class AccountReinstated(Event, frozen=True):
+    """A suspended account may act again (R35)."""
+
+    PARTIES = ("account",)
+    account: str
+    reason: str
+
+
+class SignaturesChecked(Event, frozen=True):
+    """The signatures of all requests up to this place in INTAKE are checked (R35)."""
+
+    through: int
+
+
+EVENTS: dict[str, type[Event]] = {_kind(record.__name__): record for record in Event.__subclasses__()}
+MEMBERS: dict[str, tuple[str, ...]] = {kind: record.__struct_fields__ for kind, record in EVENTS.items()}
+for _name, _record in EVENTS.items():
+    _record.kind = _name
+
+if TYPE_CHECKING:
+    AnyEvent = Event
+else:
+    from typing import Union
+
+    AnyEvent = Union[tuple(EVENTS.values())]  # noqa: UP007 - of what the table has
 
 
 class BadRecordError(Exception):
@@ -386,6 +392,7 @@ class BadRecordError(Exception):
 def event_of(wire: Any) -> Event:
     """The event of a JSON object. Raises BadRecordError."""
     try:
-        return EVENTS[wire["kind"]](**{name: wire[name] for name in wire if name != "kind"})
-    except (TypeError, KeyError) as error:
-        raise BadRecordError(f"not an event of this version: {str(wire)[:200]}") from error
+        event: Event = msgspec.convert(wire, AnyEvent)
+        return event
+    except msgspec.ValidationError as error:
+        raise BadRecordError(f"not an event of this version: {error}: {str(wire)[:200]}") from error

@@ -7,6 +7,10 @@ A code is `rule/member/reason`. Codes never change their meaning; the sentences 
 CODES: dict[str, str] = {
     "R35/signature/false": "signed by another key, or altered on the way",
     "R35/message/unreadable": "the message is its signature, a line feed, and a JSON object",
+    "R35/account/suspended": "a request in its name was not signed by it; the operator can reinstate it",
+    "R35/account/not-suspended": "only a suspended account can be reinstated",
+    "R12/orders/not-an-object": "each of the orders is an object",
+    "R12/orders/too-many": "the orders of one request are for 10,000 CPUs together at most",
     "R12/kind/unknown": "no request is called so",
     "R12/member/unknown": "a member that this kind of request does not have",
     "R12/number/other-content": "number a new request with the next number",

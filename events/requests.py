@@ -214,6 +214,29 @@ class Parties:
         return Annotated[list[tuple[account, party]], Field(min_length=1, max_length=self.most)]
 
 
+@dataclass(frozen=True)
+class Orders:
+    """A list of bids, asks and amendments; each is checked on its own, by the table of its kind."""
+
+    most: int
+
+    def holds(self, value: object) -> bool:
+        """Whether the value is of this form; what is in it is looked at one by one."""
+        return isinstance(value, list) and 1 <= len(value) <= self.most
+
+    def described(self) -> str:
+        """What the value must be, in words."""
+        kinds = ", ".join(f"`{kind}`" for kind in IN_ORDERS)
+        return (
+            f"a list of 1 to {self.most} objects, each with `kind` ({kinds}) and the members of that kind "
+            "but `session` and `number`"
+        )
+
+    def annotation(self) -> Any:
+        """The same for pydantic."""
+        return Annotated[list[Any], Field(min_length=1, max_length=self.most)]
+
+
 def _key(text: str) -> str:
     if not is_key(text):
         raise ValueError("the key's checksum is wrong: a letter was altered or lost")
@@ -226,7 +249,7 @@ def _different(items: list[str]) -> list[str]:
     return items
 
 
-Form = Integer | Text | Account | Choice | Truth | Many | Numbers | Parties
+Form = Integer | Text | Account | Choice | Truth | Many | Numbers | Parties | Orders
 REQUIRED: Any = object()
 
 
@@ -243,18 +266,24 @@ class Member:
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of request: who may make it, what it is for, its members in the order they are checked."""
+    """One kind of request: who may make it, what it is for, its members in the order they are checked.
+
+    `since`: the version of the rules that brought it; before, it is unknown (R34).
+    """
 
     name: str
     role: Literal["trader", "operator", "exchange"]
     purpose: str
     members: tuple[Member, ...]
+    since: int = 1
 
 
 PRICE = Money(1, 10**12)  # a million credits; times the largest size it stays within 64 bits
 MOST_CPUS = 10_000  # of one order: what it matches must fit in one answer
 SIZE = Integer(1, MOST_CPUS)
 ID = Integer(1, NUMBER)
+IN_ORDERS = ("bid", "ask", "amend")  # what a request of many orders may hold
+MOST_ORDERS = 500  # in one request, so that its commit and its answer stay small
 
 NUMBERED = (
     Member(
@@ -337,6 +366,16 @@ KINDS: dict[str, Kind] = {
                     "blocked", Many(Account(), MOST_ACCOUNTS), "R9", "new screen of a bid, given whole", None
                 ),
             ),
+        ),
+        Kind(
+            "orders",
+            "trader",
+            "Many orders in one request, done one after the other as if each had come alone; one answer.",
+            (
+                *NUMBERED,
+                Member("orders", Orders(MOST_ORDERS), "R12", "the orders"),
+            ),
+            since=2,
         ),
         Kind(
             "machine",
@@ -435,6 +474,39 @@ KINDS: dict[str, Kind] = {
             (*NUMBERED, REASON),
         ),
         Kind(
+            "reinstate",
+            "operator",
+            "A suspended account may act again; its orders are gone.",
+            (*NUMBERED, Member("account", Account(), "R35", "whose"), REASON),
+            since=2,
+        ),
+        Kind(
+            "rules",
+            "exchange",
+            "From the next request on the market decides by another version of the rules (R34).",
+            (
+                Member("epoch", ID, "R20", "the writer's epoch"),
+                Member("version", Integer(1, INT32), "R34", "the version; an older one changes nothing"),
+            ),
+        ),
+        Kind(
+            "suspend",
+            "exchange",
+            "The notary: a request is not signed by the account that it names (R35).",
+            (
+                Member("account", Account(), "R35", "in whose name it came"),
+                Member("request", ID, "R35", "its sequence in INTAKE"),
+            ),
+            since=2,
+        ),
+        Kind(
+            "checked",
+            "exchange",
+            "The notary: every signature up to here is checked (R35).",
+            (Member("through", ID, "R35", "the last sequence in INTAKE that was checked"),),
+            since=2,
+        ),
+        Kind(
             "epoch",
             "exchange",
             "A writer begins; what an earlier one still says is ignored.",
@@ -468,7 +540,12 @@ KINDS: dict[str, Kind] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+ORDER_MEMBERS: dict[str, tuple[Member, ...]] = {
+    kind: tuple(member for member in KINDS[kind].members if member not in NUMBERED) for kind in IN_ORDERS
+}
+
+
+@dataclass(slots=True)
 class Request:
     """One request message as the log keeps it, checked.
 
@@ -499,17 +576,28 @@ def check(kind: Kind, body: dict[str, Any]) -> str:
 
     Members are checked in the table's order, unknown ones last, in the order of their names.
     """
-    for member in kind.members:
-        if member.name not in body:
-            if member.default is REQUIRED:
-                return refusal(member.rule, member.name, "missing")
-            body[member.name] = member.default
-        elif body[member.name] is None and member.default is None:
-            continue
-        elif not member.form.holds(body[member.name]):
-            return refusal(member.rule, member.name, "form")
-    unknown = sorted(body.keys() - {member.name for member in kind.members})
-    return refusal("R12", "member", "unknown") if unknown else ""
+    return check_members(kind.members, body)
+
+
+def check_members(members: tuple[Member, ...], body: dict[str, Any]) -> str:
+    """The same for a part of a body."""
+    given = 0
+    for member in members:
+        name = member.name
+        if name in body:
+            given += 1
+            value = body[name]
+            if not member.form.holds(value) and (value is not None or member.default is not None):
+                return refusal(member.rule, name, "form")
+        elif member.default is REQUIRED:
+            return refusal(member.rule, name, "missing")
+    if given != len(body):
+        return refusal("R12", "member", "unknown")
+    if given != len(members):
+        for member in members:
+            if member.name not in body:
+                body[member.name] = member.default
+    return ""
 
 
 def signed_bytes(subject: str, content: bytes) -> bytes:

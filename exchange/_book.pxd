@@ -30,6 +30,7 @@ cdef class Book:
     cdef void enter(self, int32_t slot) noexcept
     cdef int32_t slot_of(self, object order) except 0
     cdef int32_t slot_of_bid(self, object order, str has) except 0
+    cdef int check_new(self, object screen) except -1
     cdef int32_t intern(self, object screen) except -1
     cdef int forget_idle(self) except -1
     cdef int check_settled(self) except -1

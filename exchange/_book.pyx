@@ -235,6 +235,12 @@ cdef class Book:
 
     # ---- screens: equal ones are one
 
+    cdef int check_new(self, object screen) except -1:
+        """Check the values of a plain screen; of one that is known they were checked before."""
+        if screen not in self.interned:
+            check_screen(screen)
+        return 0
+
     cdef int32_t intern(self, object screen) except -1:
         """The tag of a plain screen that was checked, with one holder more."""
         cdef Demand demand
@@ -288,7 +294,7 @@ cdef class Book:
     def keep_screen(self, screen):
         """Return a handle for `screen`, for requests until `drop_screen`; each keep wants its drop."""
         screen = plain_screen(screen)
-        check_screen(screen)
+        self.check_new(screen)
         cdef int32_t tag = self.intern(screen)
         self.core.relation.demands[tag].kept += 1
         return tag
@@ -371,7 +377,7 @@ cdef class Book:
         cdef int64_t limit = whole("price", price, 0, PRICE_MAX)
         cdef int64_t size = whole("open", open, 0, INT32_MAX)
         cdef int64_t when = whole("place", place, INT64_MIN, PLACE_MAX)
-        check_screen(screen)
+        self.check_new(screen)
         cdef int64_t most = whole("spend", spend, 0, INT64_MAX)
         cdef int32_t tag = self.intern(screen)
         try:
@@ -427,7 +433,7 @@ cdef class Book:
         """Give a bid another screen at its old place (R9). O(log n), and O(k) where the screen is new."""
         order, screen = exact(order), plain_screen(screen)
         cdef int32_t slot = self.slot_of_bid(order, "a screen")
-        check_screen(screen)
+        self.check_new(screen)
         cdef int32_t tag = self.intern(screen)
         try:
             slot = self.slot_of_bid(order, "a screen")  # still: a collection may have run

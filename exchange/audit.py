@@ -160,7 +160,7 @@ class _Auditor:
             if stored.sequence != expected:
                 raise Disagreement(subjects.INTAKE, expected, "this request is missing")
             hashed.add(*stored)
-            events = self._engine.decide(admit(stored))
+            events = self._engine.decide(admit(stored, self._engine.state.rules))
             self._result.requests += 1
             if differs is None:
                 what = _difference(said.pop(stored.sequence, []), events)
@@ -201,7 +201,7 @@ class _Auditor:
         first = 0
         async for stored in self._requests:
             self._result.requests += 1
-            request = admit(stored)
+            request = admit(stored, self._engine.state.rules)
             owed = KINDS[request.kind].role != "exchange" if request.kind in KINDS else True
             if self._engine.decide(request) and owed and stored.sequence <= due:
                 self._result.unanswered += 1

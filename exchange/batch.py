@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from events.commit import FIRST, RULES, Commit, encode
+from events.commit import FIRST, Commit, encode
 from events.log import Stored
 from events.records import Event
 from events.wire import RequestsHash, sha256
@@ -29,10 +29,11 @@ class Batcher:
         The engine's state is ahead of the log until the commit is appended: tell nobody before.
         """
         events: list[tuple[int, Event]] = []
+        engine = self.engine
         covered, hexdigest = 0, ""
         for position, stored in enumerate(requests):
             self._quiet.add(*stored)
-            happened = self.engine.decide(admit(stored))
+            happened = engine.decide(admit(stored, engine.state.rules))
             if happened:
                 events += [(stored.sequence, event) for event in happened]
                 covered, hexdigest = position + 1, self._quiet.hex()
@@ -41,11 +42,11 @@ class Batcher:
         commit = Commit(
             self.number + 1,
             self.previous,
-            RULES,
+            engine.state.rules,
             self._first,
             requests[covered - 1].sequence,
             hexdigest,
-            self.engine.state.digest.take(),
+            engine.state.digest.take(),
             tuple(events),
         )
         body = encode(commit)

@@ -5,8 +5,8 @@ its weight is the first 128 bits of BLAKE2b over both as JSON; the digest is the
 Taking it costs O(entries changed since it was last taken).
 """
 
-import hashlib
 from collections.abc import Callable
+from hashlib import blake2b
 from typing import Any
 
 from events.wire import dumps
@@ -30,14 +30,15 @@ class Digest:
 
     def take(self) -> str:
         """The digest of the state as it is now, in hexadecimal."""
+        weights, entry = self._weights, self._entry
         for key in self._changed:
-            values = self._entry(key)
-            weight = 0
-            if values is not None:
-                weight = int.from_bytes(hashlib.blake2b(dumps([key, values]), digest_size=16).digest(), "big")
-            self._sum += weight - self._weights.pop(key, 0)
-            if values is not None:
-                self._weights[key] = weight
+            values = entry(key)
+            if values is None:
+                self._sum -= weights.pop(key, 0)
+            else:
+                new = weight(row(key, values))
+                self._sum += new - weights.get(key, 0)
+                weights[key] = new
         self._changed.clear()
         self._sum %= MODULUS
         return f"{self._sum:032x}"
@@ -48,5 +49,25 @@ class Digest:
         for key in self._weights:
             values = self._entry(key)
             assert values is not None, key
-            total += int.from_bytes(hashlib.blake2b(dumps([key, values]), digest_size=16).digest(), "big")
+            total += weight(row(key, values))
         return f"{total % MODULUS:032x}"
+
+    def keys(self) -> frozenset[Key]:
+        """What it sums over, as of the last `take`. O(entries)."""
+        return frozenset(self._weights)
+
+    def fill(self, weights: dict[Key, int]) -> None:
+        """Begin with entries whose weights are known: those of a snapshot."""
+        assert not self._weights
+        self._weights, self._sum = weights, sum(weights.values()) % MODULUS
+        self._changed.clear()
+
+
+def row(key: Key, values: list[object]) -> bytes:
+    """An entry as JSON."""
+    return dumps((key, values))
+
+
+def weight(row: bytes) -> int:
+    """What an entry adds to the digest."""
+    return int.from_bytes(blake2b(row, digest_size=16).digest(), "big")

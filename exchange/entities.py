@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from sortedcontainers import SortedDict
 
 from events.profile import Screen
-from events.records import Answered
+from events.records import Answered, OrdersAnswered
 
 MOST_NUMBERS = 1024  # of a session, behind its newest (R12)
 MOST_SESSIONS = 64  # of an account
@@ -128,4 +128,4 @@ class Session:
     """The answers to a session's last numbers (R12)."""
 
     highest: int = 0
-    answers: "SortedDict[int, Answered]" = field(default_factory=SortedDict)
+    answers: "SortedDict[int, Answered | OrdersAnswered]" = field(default_factory=SortedDict)

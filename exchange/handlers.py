@@ -1,125 +1,22 @@
-"""What each kind of request does. A handler refuses before it emits anything, or it does the whole."""
+"""What each kind of request does. A handler refuses before it emits anything, or it does the whole.
+
+Orders are in `exchange/orders.py`.
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from events import records as r
-from events.profile import MOST_FLAGS, Screen
+from events.commit import RULES
 from events.requests import Request
 from events.subjects import CLIENT
-from exchange.decision import Decision, Refusal
-from exchange.entities import Contract, Order
-from exchange.hour import advance, break_contract, match, vote
+from exchange.decision import Decision, NewerRulesError, Outcome, Refusal
+from exchange.entities import Contract
+from exchange.hour import advance, break_contract, vote
+from exchange.orders import check_flags
 
 TICK_US = 5_000_000  # the most that one tick moves market time
 MOST_MONEY = 1 << 60  # in the market, so that no purse leaves 64 bits
 ILL_SHARE = 3  # a third of all machines
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What an answer says besides its code (`Answered`)."""
-
-    order: int = 0
-    matched: list[list[int]] | None = None
-    rests: int = 0
-    hourly: int = 0
-
-
-def _outcome(d: Decision, order: int, matched: list[list[int]]) -> Outcome:
-    standing = d.state.orders[order]
-    hourly = standing.size * standing.price if standing.is_bid else 0
-    return Outcome(order, matched, standing.open, hourly)
-
-
-# -- orders
-
-
-def bid(d: Decision, request: Request) -> Outcome:
-    """A new bid (R5-R8, R11)."""
-    body = request.body
-    if d.state.accounts[request.account].free < body["price"]:
-        raise Refusal("R11/price/unfunded")
-    _check_flags(d, body["flags"])
-    number = d.state.last_order + 1
-    screen = Screen.of(body).body()
-    d.emit(
-        r.BidPlaced(
-            number,
-            request.account,
-            body["price"],
-            body["size"],
-            **screen,
-            expires_us=_expiry(d, body["lifetime_us"]),
-        )
-    )
-    return _outcome(d, number, match(d, number))
-
-
-def ask(d: Decision, request: Request) -> Outcome:
-    """A new ask (R5-R8); all asks of a machine together offer no more than it has (R6)."""
-    body = request.body
-    machine = d.state.machines.get((request.account, body["machine"]))
-    if machine is None:
-        raise Refusal("R6/machine/unknown")
-    if machine.offered + body["size"] > machine.cpus:
-        raise Refusal("R6/size/too-many")
-    number = d.state.last_order + 1
-    expires = _expiry(d, body["lifetime_us"])
-    d.emit(r.AskPlaced(number, request.account, body["machine"], body["price"], body["size"], expires))
-    return _outcome(d, number, match(d, number))
-
-
-def _expiry(d: Decision, lifetime_us: int) -> int:
-    return d.now_us + lifetime_us if lifetime_us else 0
-
-
-def _check_flags(d: Decision, flags: list[str]) -> None:
-    new = sum(flag not in d.state.flags for flag in flags)
-    if len(d.state.flags) + new > MOST_FLAGS:
-        raise Refusal("R6/flags/too-many")
-
-
-def amend(d: Decision, request: Request) -> Outcome:
-    """New terms of an order; its place in time by R9."""
-    body = request.body
-    order = d.state.orders.get(body["order"])
-    if order is None or order.account != request.account or order.size == 0:
-        raise Refusal("R9/order/unknown")
-    wanted = {name: body[name] for name in ("minimums", "flags", "only", "blocked") if body[name] is not None}
-    if wanted and not order.is_bid:
-        raise Refusal("R9/screen/not-a-bid")
-    if not wanted and body["price"] is None and body["size"] is None:
-        raise Refusal("R9/order/no-change")
-    if body["size"] == 0:
-        d.emit(r.OrderClosed(order.number, order.account, "cancelled"))
-        return Outcome(order.number)
-    price = order.price if body["price"] is None else body["price"]
-    size = order.size if body["size"] is None else body["size"]
-    empty: dict[str, object] = {"minimums": {}, "flags": [], "only": [], "blocked": []}
-    screen = Screen.of(empty | wanted) if wanted else order.screen
-    arrives = size > order.size or price != order.price or not screen.is_within(order.screen)
-    if arrives:
-        _check_arrival(d, order, price, size)
-    _check_flags(d, list(screen.flags))
-    place = d.state.last_place + 1 if arrives else order.place
-    if order.is_bid:
-        terms = screen.body()
-        d.emit(r.BidAmended(order.number, order.account, price, size, **terms, place=place))
-    else:
-        d.emit(r.AskAmended(order.number, order.account, price, size, place))
-    return _outcome(d, order.number, match(d, order.number if arrives else -1))
-
-
-def _check_arrival(d: Decision, order: Order, price: int, size: int) -> None:
-    """What a new arrival must fulfil (R6, R11)."""
-    if order.is_bid:
-        if d.state.accounts[order.account].free < price:
-            raise Refusal("R11/price/unfunded")
-    else:
-        machine = d.state.machines[order.account, order.machine]
-        if machine.offered - order.claimed + max(size, order.running) > machine.cpus:
-            raise Refusal("R6/size/too-many")
 
 
 # -- machines and parties
@@ -133,7 +30,7 @@ def machine(d: Decision, request: Request) -> Outcome:
     known = d.state.machines.get((request.account, body["machine"]))
     if known is not None and body["cpus"] < known.offered:
         raise Refusal("R6/cpus/too-many")
-    _check_flags(d, body["flags"])
+    check_flags(d, body["flags"])
     numbers = dict(sorted(body["numbers"].items()))
     flags = sorted(body["flags"])
     d.emit(r.MachineStated(request.account, body["machine"], body["cpus"], numbers, flags))
@@ -331,7 +228,51 @@ def abort(d: Decision, request: Request) -> Outcome:
     return Outcome()
 
 
+def reinstate(d: Decision, request: Request) -> Outcome:
+    """The operator lets a suspended account act again (R35)."""
+    if request.body["account"] not in d.state.suspended:
+        raise Refusal("R35/account/not-suspended")
+    d.emit(r.AccountReinstated(request.body["account"], request.body["reason"]))
+    return Outcome()
+
+
 # -- the exchange's own service
+
+
+def rules(d: Decision, request: Request) -> None:
+    """The market decides by newer rules from the next request on (R34)."""
+    if request.body["epoch"] == d.state.epoch and request.body["version"] > d.state.rules:
+        if request.body["version"] > RULES:
+            raise NewerRulesError(
+                f"request {request.sequence} brings rules {request.body['version']}; this program knows "
+                f"{RULES}: use a newer one"
+            )
+        d.emit(r.RulesChanged(request.body["version"]))
+
+
+def suspend(d: Decision, request: Request) -> None:
+    """A request was not signed by the account that it names (R35): the account is suspended, its orders
+    are closed; what runs goes on to its hour's end. In the name of operator or exchange it is the market
+    that is not safe: it is frozen.
+    """
+    account, sequence = request.body["account"], request.body["request"]
+    state = d.state
+    if account in (d.terms.operator, d.terms.exchange):
+        if not state.frozen:
+            who = "operator" if account == d.terms.operator else "exchange"
+            d.emit(r.Frozen(f"request {sequence} in the {who}'s name is not signed by it", []))
+        return
+    if account not in state.accounts or account in state.suspended:
+        return
+    d.emit(r.AccountSuspended(account, sequence))
+    for number in sorted(n for n, order in state.orders.items() if order.account == account and order.size):
+        d.emit(r.OrderClosed(number, account, "suspended"))
+
+
+def checked(d: Decision, request: Request) -> None:
+    """How far the notary is (R35)."""
+    if request.sequence > request.body["through"] > d.state.checked:
+        d.emit(r.SignaturesChecked(request.body["through"]))
 
 
 def epoch(d: Decision, request: Request) -> None:
@@ -355,11 +296,11 @@ ASKED_BY_EXCHANGE: dict[str, Callable[[Decision, Request], None]] = {
     "tick": tick,
     "lost": lost,
     "back": back,
+    "rules": rules,
+    "suspend": suspend,
+    "checked": checked,
 }
 ASKED_BY_OTHERS: dict[str, Callable[[Decision, Request], Outcome]] = {
-    "bid": bid,
-    "ask": ask,
-    "amend": amend,
     "machine": machine,
     "leave": leave,
     "sent": sent,
@@ -373,4 +314,5 @@ ASKED_BY_OTHERS: dict[str, Callable[[Decision, Request], Outcome]] = {
     "halt": halt,
     "resume": resume,
     "abort": abort,
+    "reinstate": reinstate,
 }

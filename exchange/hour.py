@@ -26,12 +26,11 @@ def match(d: Decision, arriving: int = -1, due: Due | None = None) -> list[list[
         return opened
     state.tell_reputations()
     slot = state.orders[arriving].slot if arriving in state.orders else -1
-    for (bid, ask), contracts in (due or {}).items():
-        book.add_partner(state.orders[bid].slot, state.orders[ask].slot, len(contracts))
-    while True:
-        found = book.next_match(slot, bool(state.halted))
-        if found is None:
-            break
+    if due:
+        for (bid, ask), contracts in due.items():
+            book.add_partner(state.orders[bid].slot, state.orders[ask].slot, len(contracts))
+    halted = bool(state.halted)
+    while (found := book.next_match(slot, halted)) is not None:
         bid_slot, ask_slot, price, slots = found
         assert slots > 0, found
         bid, ask = number_of(bid_slot), number_of(ask_slot)
@@ -44,8 +43,9 @@ def match(d: Decision, arriving: int = -1, due: Due | None = None) -> list[list[
             opened.append([_open(d, bid, ask, price), price])
         if renewed:
             book.add_partner(bid_slot, ask_slot, -renewed)
-    book.clear_partners()
-    if not state.halted:
+    if due:
+        book.clear_partners()
+    if not halted:
         book.settled()
     return opened
 

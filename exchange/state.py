@@ -4,6 +4,7 @@ Deciding and rebuilding both go through `fold`, so that they cannot differ. The 
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from sortedcontainers import SortedDict, SortedList
@@ -12,11 +13,16 @@ from events import records as r
 from events.profile import SCREEN_NUMBERS, Screen
 from events.subjects import CLIENT
 from exchange import book as books
-from exchange.digest import Digest, Key
+from exchange.digest import Digest
 from exchange.entities import MOST_NUMBERS, MOST_SESSIONS, Account, Contract, Hour, Machine, Order, Session
+from exchange.entries import entry
 
 CONFIRM, EXPIRE, HOUR = 0, 1, 2  # what falls due at one instant, in this order
 DAY_HOURS = 24  # votes are taken for so many hours after the charge (R26)
+
+
+NO_SCREEN = books.Screen()  # what every machine passes
+NOTHING_ASKED = Screen()
 
 
 class State:
@@ -28,6 +34,9 @@ class State:
 
     def __init__(self, twin: bool = False) -> None:
         self.terms: r.MarketOpened | None = None
+        self.rules: int = 1
+        self.checked: int = 0  # signatures of requests up to here are checked (R35)
+        self.suspended: dict[str, int] = {}  # account: the request that it did not sign
         self.epoch = 0
         self.now_us = 0
         self.tick_us = 0
@@ -57,7 +66,7 @@ class State:
         self._free_indices: list[int] = []  # and those that are free again
         self._index: dict[str, int] = {}
         self._stale: set[str] = set()  # accounts of whose new reputation the book does not know yet
-        self.digest = Digest(self._entry)
+        self.digest = Digest(partial(entry, self))
         self._fold: dict[str, Callable[[Any], None]] = {
             kind: getattr(self, f"_on_{kind}") for kind in r.EVENTS
         }
@@ -67,32 +76,6 @@ class State:
         self._fold[event.kind](event)
 
     # -- what the digest covers
-
-    def _entry(self, key: Key) -> list[object] | None:
-        kind = key[0]
-        if kind == "market":
-            terms = self.terms.wire() if self.terms else None
-            return [
-                terms, self.epoch, self.now_us, self.tick_us, self.frozen, self.halted, self.self_frozen,
-                self.ill, self.bank,
-                self.fees, self.last_order, self.last_place, self.last_contract,
-            ]  # fmt: skip
-        if kind == "answer":
-            _, account, session, number = key
-            found = self.sessions.get(account, {}).get(session)
-            answer = found.answers.get(number) if found else None
-            return None if answer is None else [answer.wire()]
-        if kind == "votes":
-            return list(self.accounts[key[1]].votes[key[2]])
-        tables: dict[str, dict[Any, Any]] = {
-            "account": self.accounts,
-            "machine": self.machines,
-            "order": self.orders,
-            "contract": self.contracts,
-            "hour": self.hours,
-        }
-        entity = tables[kind].get(key[1] if len(key) == 2 else key[1:])
-        return None if entity is None else list(entity.entry())
 
     def _touch_market(self) -> None:
         self.digest.touch(("market",))
@@ -107,10 +90,16 @@ class State:
         """Flags as a bit set; new ones are given the next bit."""
         bits = 0
         for flag in flags:
-            bits |= 1 << self.flags.setdefault(flag, len(self.flags))
+            if flag not in self.flags:
+                self.flags[flag] = len(self.flags)
+                if self.rules > 1:
+                    self.digest.touch(("flag", flag))
+            bits |= 1 << self.flags[flag]
         return bits
 
     def _screen(self, screen: Screen) -> books.Screen:
+        if not (screen.minimums or screen.flags or screen.only or screen.blocked):
+            return NO_SCREEN
         minimums = [screen.minimums.get(name, books.INT32_MIN) for name in SCREEN_NUMBERS]
         minimums += [books.INT32_MIN] * (books.NUMBERS - len(minimums))
         return books.Screen(
@@ -120,11 +109,13 @@ class State:
             frozenset(self.index(key) for key in screen.blocked),
         )
 
-    def _tell_account(self, account: Account) -> None:
+    def tell_account(self, account: Account) -> None:
+        """Tell the book who is there, with how much money. As `Book.set_account`."""
         self.book.set_account(self.index(account.key), account.present, account.free)
         self.digest.touch(("account", account.key))
 
-    def _tell_machine(self, machine: Machine) -> None:
+    def tell_machine(self, machine: Machine) -> None:
+        """Tell the book a machine's profile, and whether it is ready. As `Book.set_machine`."""
         numbers = dict(machine.numbers, reputation=self.accounts[machine.account].reputation)
         row = [numbers.get(name, 0) for name in SCREEN_NUMBERS]
         row += [0] * (books.NUMBERS - len(row))
@@ -135,10 +126,20 @@ class State:
 
     def tell_reputations(self) -> None:
         """Tell the book what votes have changed; before it matches. O(machines of those voted about)."""
-        for account in self._stale:
-            for machine in self.machines_of.get(account, ()):
-                self._tell_machine(machine)
-        self._stale.clear()
+        if self._stale:
+            for account in self._stale:
+                for machine in self.machines_of.get(account, ()):
+                    self.tell_machine(machine)
+            self._stale.clear()
+
+    def tell_new_order(self, order: Order) -> None:
+        """Tell the book of an order at its place in time. As `Book.add_bid` and `Book.add_ask`."""
+        if order.is_bid:
+            buyer, screen = self.index(order.account), self._screen(order.screen)
+            self.book.add_bid(order.slot, buyer, order.price, order.open, order.place, screen)
+        else:
+            machine = self.machines[order.account, order.machine]
+            self.book.add_ask(order.slot, machine.index, order.price, order.open, order.place)
 
     def _tell_order(self, order: Order) -> None:
         self.book.set_open(order.slot, order.open)
@@ -154,7 +155,7 @@ class State:
             order.claimed = claimed
             self.digest.touch(("machine", machine.account, machine.name))
 
-    def _book_id(self, number: int) -> int:
+    def book_id(self, number: int) -> int:
         """An order's id in the book; the book says the number again when it matches (`number_of`)."""
         if self._free_indices:
             return books.order_id(number, self._free_indices.pop())
@@ -190,7 +191,7 @@ class State:
             if purse == "free":
                 account.free += amount
                 assert account.free >= 0, (key, account.free)
-                self._tell_account(account)
+                self.tell_account(account)
             else:
                 account.held += amount
                 assert account.held >= 0, (key, account.held)
@@ -221,6 +222,17 @@ class State:
             del self.hours[key]
             self.digest.touch(("hour", *key))
 
+    def _on_rules_changed(self, event: r.RulesChanged) -> None:
+        if self.rules < 2 <= event.version:  # from here on the digest covers the flags
+            for flag in self.flags:
+                self.digest.touch(("flag", flag))
+        self.rules = event.version
+        self.digest.touch(("rules",))
+
+    def _on_signatures_checked(self, event: r.SignaturesChecked) -> None:
+        self.checked = event.through
+        self.digest.touch(("checked",))
+
     def _on_frozen(self, event: r.Frozen) -> None:
         self.frozen, self.ill, self.self_frozen = event.reason, event.missing, bool(event.missing)
         self._touch_market()
@@ -243,7 +255,15 @@ class State:
         assert event.account not in self.accounts
         account = self.accounts[event.account] = Account(event.account, event.name)
         self.names[event.name] = event.account
-        self._tell_account(account)
+        self.tell_account(account)
+
+    def _on_account_suspended(self, event: r.AccountSuspended) -> None:
+        self.suspended[event.account] = event.request
+        self.digest.touch(("suspended", event.account))
+
+    def _on_account_reinstated(self, event: r.AccountReinstated) -> None:
+        del self.suspended[event.account]
+        self.digest.touch(("suspended", event.account))
 
     def _on_deposited(self, event: r.Deposited) -> None:
         self._move(event)
@@ -252,7 +272,7 @@ class State:
         if event.party == CLIENT:
             account = self.accounts[event.account]
             account.present = True
-            self._tell_account(account)
+            self.tell_account(account)
         else:
             self._set_ready(self.machines[event.account, event.party], True)
             self._not_missing(event.account, event.party)
@@ -261,7 +281,7 @@ class State:
         if event.party == CLIENT:
             account = self.accounts[event.account]
             account.present = False
-            self._tell_account(account)
+            self.tell_account(account)
         else:
             self._set_ready(self.machines[event.account, event.party], False)
             self._not_missing(event.account, event.party)
@@ -279,17 +299,22 @@ class State:
     def _set_ready(self, machine: Machine, ready: bool) -> None:
         self.ready += ready - machine.ready
         machine.ready = ready
-        self._tell_machine(machine)
+        self.tell_machine(machine)
 
     def _on_machine_stated(self, event: r.MachineStated) -> None:
         key = (event.account, event.machine)
         if key not in self.machines:
-            self.machines[key] = Machine(event.account, event.machine, len(self.machines))
-            self.machines_of.setdefault(event.account, []).append(self.machines[key])
-            self.on_machine[key] = set()
+            self.add_machine(Machine(event.account, event.machine, len(self.machines)))
         machine = self.machines[key]
         machine.cpus, machine.numbers, machine.flags = event.cpus, event.numbers, event.flags
-        self._tell_machine(machine)
+        self.tell_machine(machine)
+
+    def add_machine(self, machine: Machine) -> None:
+        """A machine that was not there; it has no contracts yet."""
+        key = machine.account, machine.name
+        self.machines[key] = machine
+        self.machines_of.setdefault(machine.account, []).append(machine)
+        self.on_machine[key] = set()
 
     def _on_voted(self, event: r.Voted) -> None:
         about = self.accounts[event.about]
@@ -314,25 +339,22 @@ class State:
         self.digest.touch(("order", order.number))
 
     def _on_bid_placed(self, event: r.BidPlaced) -> None:
-        screen = Screen.of(event.wire())
+        screen = screen_of(event)
         order = Order(
             event.order, event.account, True, event.price, event.size, self.last_place + 1, event.expires_us,
-            self._book_id(event.order), screen=screen,
+            self.book_id(event.order), screen=screen,
         )  # fmt: skip
         self._arrive(order)
-        self.book.add_bid(
-            order.slot, self.index(order.account), order.price, order.size, order.place, self._screen(screen)
-        )
+        self.tell_new_order(order)
 
     def _on_ask_placed(self, event: r.AskPlaced) -> None:
         order = Order(
             event.order, event.account, False, event.price, event.size, self.last_place + 1, event.expires_us,
-            self._book_id(event.order), event.machine,
+            self.book_id(event.order), event.machine,
         )  # fmt: skip
         self._arrive(order)
-        machine = self.machines[event.account, event.machine]
         self._claim(order)
-        self.book.add_ask(order.slot, machine.index, order.price, order.size, order.place)
+        self.tell_new_order(order)
 
     def _resize(self, order: Order, size: int) -> None:
         order.size = size
@@ -347,7 +369,7 @@ class State:
         self._resize(order, event.size)
 
     def _on_bid_amended(self, event: r.BidAmended) -> None:
-        order, screen = self.orders[event.order], Screen.of(event.wire())
+        order, screen = self.orders[event.order], screen_of(event)
         if screen != order.screen:
             order.screen = screen
             self.book.rescreen(order.slot, self._screen(screen))
@@ -442,7 +464,7 @@ class State:
 
     # -- answers
 
-    def _on_answered(self, event: r.Answered) -> None:
+    def _on_answered(self, event: r.Answered | r.OrdersAnswered) -> None:
         if event.session == 0 and event.number == 0:
             return  # remembered nowhere
         sessions = self.sessions.get(event.account)
@@ -462,3 +484,13 @@ class State:
         while session.answers.peekitem(0)[0] < session.highest - MOST_NUMBERS:
             number, _ = session.answers.popitem(0)
             self.digest.touch(("answer", event.account, event.session, number))
+
+    def _on_orders_answered(self, event: r.OrdersAnswered) -> None:
+        self._on_answered(event)
+
+
+def screen_of(event: r.BidPlaced | r.BidAmended) -> Screen:
+    """The screen in an event."""
+    if not (event.minimums or event.flags or event.only or event.blocked):
+        return NOTHING_ASKED
+    return Screen(event.minimums, tuple(event.flags), tuple(event.only), tuple(event.blocked))

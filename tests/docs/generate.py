@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 from events import requests as q
 from events.profile import MEANING, SCREEN_NUMBERS, STATED_NUMBERS, Screen
-from events.records import EVENTS
+from events.records import EVENTS, OrdersAnswered
 from events.refusals import CODES
 from projections.queries import QUERIES
 from tests.docs.document import DOCUMENT, ROOT, replace
@@ -31,6 +31,7 @@ TYPES = {
     dict[str, int]: "object: name to integer",
     list[list[str]]: "list of [account, machine]",
     list[list[int]] | None: "list of [contract, price], or null",
+    typing.get_type_hints(OrdersAnswered)["answers"]: "list of answers",
 }
 
 

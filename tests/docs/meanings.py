@@ -31,7 +31,7 @@ EVENT_MEMBERS = {
     "expires_us": "market time at which it expires, in µs; 0: never",
     "place": "its place in time: among equal prices the lower one is served first",
     "reason": "why, for people",
-    "order_closed.reason": "`cancelled` or `expired`",
+    "order_closed.reason": "`cancelled`, `expired` or `suspended`",
     "hold_returned.reason": "`lost`, `left`, `not started` or `aborted`",
     "contract_ended.reason": "`not renewed`, or as in `hold_returned`",
     "contract": "the contract's number, from 1",
@@ -55,6 +55,10 @@ EVENT_MEMBERS = {
     "code": "empty: done; else the refusal, `rule/member/reason`",
     "answered.order": "the order that it is about; 0: none",
     "matched": "what was opened for it at once",
+    "answers": "one for each order in turn: [code, order, matched, rests, hourly], as in `answered`",
+    "version": "the version of the rules",
+    "request": "the sequence in INTAKE of the request that is not signed by the account",
+    "through": "a sequence in INTAKE",
     "rests": "slots of the order that stay in the book",
     "hourly": "the most that the bid can cost per hour, in micro-credits: size times price; 0 for others",
 }
@@ -62,6 +66,10 @@ EVENT_MEMBERS = {
 ADVICE = {
     "R35/signature/false": "sign the mark, the subject, a line feed and exactly the bytes that you send",
     "R35/message/unreadable": "86 characters of signature, a line feed, one JSON object in UTF-8",
+    "R35/account/suspended": "find out who asked in your name; the operator can reinstate the account",
+    "R35/account/not-suspended": "nothing: the account may act",
+    "R12/orders/not-an-object": "send objects with `kind` and the members of that kind",
+    "R12/orders/too-many": "spread them over several requests",
     "R12/kind/unknown": "use a kind from this page",
     "R12/member/unknown": "send only members from this page",
     "R12/number/other-content": "the earlier request stands; number this one anew",
@@ -138,7 +146,8 @@ _RESULTS = {
         A list of the messages of `feed.market` with numbers above `since`.
     """,
     "answer": """
-        The `answered` event of the account's request with this session and number, or null.
+        The `answered` or `orders_answered` event of the account's request with this session and number, or
+        null.
     """,
 }
 RESULTS = {name: " ".join(text.split()) for name, text in _RESULTS.items()}

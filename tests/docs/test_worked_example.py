@@ -36,7 +36,7 @@ def test_the_requests_in_the_document_are_signed() -> None:
             _, _, subject, size = line.split()
             data = signature[3:].encode() + b"\n" + content[3:].encode()
             assert len(data) == int(size)
-            request = admit(Stored(1, 1, subject, data))
+            request = admit(Stored(1, 1, subject, data), 1)
             assert request.refusal == "" and request.account == Key(seed_of("buyer")).public
             admitted += 1
         if line.startswith("C: CONNECT"):

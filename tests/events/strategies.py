@@ -53,6 +53,10 @@ def near(form: q.Form) -> st.SearchStrategy[Any]:
         names = st.sampled_from([*form.names, "bogomips"])
         numbers = st.sampled_from([-1, 0, 1, q.INT32, q.INT32 + 1, 1.0, True, "1"])
         return st.dictionaries(names, numbers, max_size=3)
+    if isinstance(form, q.Orders):
+        order = st.fixed_dictionaries({"kind": st.sampled_from(["bid", "ask", "amend", "open"])})
+        many = [{"kind": "bid"}] * (form.most + 1)
+        return st.lists(order | any_json, max_size=3) | st.sampled_from([many, many[1:]])
     assert isinstance(form, q.Parties), form
     pair = st.tuples(near(q.Account()), near(q.Text(q.NAME))).map(list)
     long = [[PUBLIC[0], "a"]] * (form.most + 1)
@@ -100,6 +104,16 @@ _MEMBERS: dict[Any, st.SearchStrategy[Any]] = {
     list[str]: st.lists(st.text(max_size=8), max_size=3),
     dict[str, int]: st.dictionaries(st.text(max_size=8), st.integers(0, q.INT32), max_size=3),
     list[list[str]]: st.lists(st.lists(st.text(max_size=8), min_size=2, max_size=2), max_size=3),
+    list[tuple[str, int, list[list[int]] | None, int, int]]: st.lists(
+        st.tuples(
+            st.text(max_size=8),
+            st.integers(0, 9),
+            st.none() | st.just([[1, 2]]),
+            st.integers(0, 9),
+            st.integers(0, 2**63 - 1),
+        ),
+        max_size=3,
+    ),
     list[list[int]] | None: st.none() | st.lists(st.lists(st.integers(1, 9), min_size=2, max_size=2)),
 }
 

@@ -2,7 +2,7 @@
 
 import random
 
-from events.records import Answered
+from events.records import Answered, OrdersAnswered
 from events.subjects import CLIENT
 from tests.market.play import Play, key_of
 
@@ -73,7 +73,7 @@ class History(Play):
         moves = [
             (self.bid, 6), (self.offer, 5), (self.amend, 6), (self.time, 10), (self.contract_word, 6),
             (self.vote, 4), (self.presence, 5), (self.operator, 2), (self.state_machine, 2),
-            (self.nonsense, 2), (self.repeat, 1), (self.epoch, 1),
+            (self.nonsense, 2), (self.repeat, 1), (self.epoch, 1), (self.orders, 3), (self.notary, 1),
         ]  # fmt: skip
         for _ in range(steps):
             (move,) = self.dice.choices([move for move, _ in moves], [weight for _, weight in moves])
@@ -108,6 +108,36 @@ class History(Play):
             change |= self.screen()
         who = self.names[order.account] if dice.random() < 0.9 else self.who()
         self.ask(who, "amend", order=order.number, **change)
+
+    def orders(self) -> None:
+        """Several in one request, some of them nonsense."""
+        who, dice = self.who(), self.dice
+        mine = [number for number, order in self.state.orders.items() if self.names[order.account] == who]
+        wanted: list[object] = []
+        for _ in range(dice.randrange(1, 6)):
+            price, size = dice.choice((10_000, 20_000, 30_000, -1)), dice.randrange(0, 4)
+            wanted.append(
+                dice.choice(
+                    (
+                        {"kind": "bid", "price": price, "size": size, **self.screen()},
+                        {"kind": "ask", "price": price, "size": size, "machine": "m"},
+                        {"kind": "amend", "order": dice.choice([*mine, 1]), "size": size},
+                        {"kind": dice.choice(("open", "")), "price": price},
+                    )
+                )
+            )
+        self.ask(who, "orders", orders=wanted)
+
+    def notary(self) -> None:
+        """It checks, and now and then it finds a false one."""
+        self.own("checked", through=self.dice.randrange(1, len(self.requests) + 2))
+        if self.dice.random() < 0.5:
+            who = self.dice.choice((*TRADERS, "stranger", "operator"))
+            self.own("suspend", account=self.public(who), request=self.dice.randrange(1, len(self.requests)))
+            if self.dice.random() < 0.9:
+                self.ask("operator", "reinstate", account=self.public(who), reason="dice")
+            if who == "operator":
+                self.ask("operator", "unfreeze", reason="dice")
 
     def time(self) -> None:
         if self.dice.random() < 0.4 and self.state.dues and not self.state.frozen:
@@ -176,4 +206,10 @@ class History(Play):
 
     def codes(self) -> set[str]:
         """Every code that was answered."""
-        return {event.code for _, event in self.events if isinstance(event, Answered)}
+        many = [
+            answer
+            for _, event in self.events
+            if isinstance(event, OrdersAnswered)
+            for answer in event.answers
+        ]
+        return {event.code for _, event in self.events if isinstance(event, Answered)} | {a[0] for a in many}

@@ -7,12 +7,14 @@ import nkeys
 
 from events import records as r
 from events import subjects
+from events.commit import RULES
 from events.keys import Key
 from events.log import Stored
 from events.requests import KINDS, encode
 from exchange.admission import admit
 from exchange.batch import Batcher
 from exchange.engine import Engine
+from exchange.entries import keys
 from exchange.state import State
 
 HOUR_US = 3_600_000_000
@@ -30,7 +32,9 @@ def key_of(name: str) -> Key:
 class Play:
     """Asks the engine and keeps everything: `requests` as INTAKE would, `events` with their request."""
 
-    def __init__(self, *, twin: bool = False, hour_us: int = HOUR_US, lost_us: int = LOST_US) -> None:
+    def __init__(
+        self, *, twin: bool = False, hour_us: int = HOUR_US, lost_us: int = LOST_US, rules: int = RULES
+    ) -> None:
         self.engine = Engine(State(twin))
         self.keys: dict[str, Key] = {}
         self.names: dict[str, str] = {}
@@ -42,6 +46,8 @@ class Play:
         terms = {"hour_us": hour_us, "lost_after_us": lost_us, "fee_ppm": FEE_PPM}
         self.ask("operator", "open", exchange=self.public("exchange"), **terms)
         self.own("epoch")
+        if rules > 1:
+            self.own("rules", version=rules)
         self.own("tick")
 
     @property
@@ -65,7 +71,7 @@ class Play:
     def send(self, stored: Stored) -> list[r.Event]:
         """A raw message reaches INTAKE."""
         self.requests.append(stored)
-        events = self.engine.decide(admit(stored))
+        events = self.engine.decide(admit(stored, self.state.rules))
         self.events += [(stored.sequence, event) for event in events]
         return events
 
@@ -80,8 +86,9 @@ class Play:
     def own(self, kind: str, /, **body: Any) -> list[r.Event]:
         """A request of the exchange's own."""
         assert KINDS[kind].role == "exchange"
-        epoch = self.state.epoch + 1 if kind == "epoch" else self.state.epoch
-        return self.send(self.message("exchange", kind, {"epoch": epoch, **body}))
+        if any(member.name == "epoch" for member in KINDS[kind].members):
+            body = {"epoch": self.state.epoch + (kind == "epoch"), **body}
+        return self.send(self.message("exchange", kind, body))
 
     def code(self, name: str, kind: str, /, **body: Any) -> str:
         """The refusal's code, "" where it was done."""
@@ -145,6 +152,8 @@ class Play:
         state = self.state
         assert state.total() == 0
         assert state.digest.take() == state.digest.fresh()
+        if state.rules > 1:
+            assert set(keys(state)) == state.digest.keys(), "the digest covers the whole state"
         state.book._check()
         held: dict[str, int] = {}
         for contract in state.contracts.values():

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from events.commit import Commit, decode, encode, parts
 from events.log import Stored
@@ -95,7 +95,7 @@ def test_requests_in_flight_owe_no_answer_yet(history: History, bodies: list[byt
 
 
 @pytest.mark.parametrize("swap", [('"commit":', '"commit":true,"x":'), ('"first":', '"first":0.0,"y":'),
-                                  ('"events":[[', '"events":[[],['), ('"rules":1', '"rules":1.0'),
+                                  ('"events":[[', '"events":[[],['), ('"rules":2', '"rules":2.0'),
                                   ('"last":', '"last":null,"z":')])  # fmt: skip
 def test_an_ill_formed_commit_is_named(history: History, bodies: list[bytes], swap: tuple[str, str]) -> None:
     body = bodies[4].replace(swap[0].encode(), swap[1].encode(), 1)

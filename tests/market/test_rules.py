@@ -1,6 +1,7 @@
 """The rules in force, each by its number: where it holds and where it bites."""
 
 from events import records as r
+from events.commit import RULES
 from events.requests import encode
 from events.subjects import CLIENT
 from exchange.engine import Engine
@@ -10,9 +11,11 @@ from tests.market.play import CREDIT, HOUR_US, LOST_US, Play, answer, of
 P = 20_000  # micro-credits per CPU hour
 
 
-def market(cpus: int = 4, price: int = P, hour_us: int = HOUR_US, lost_us: int = LOST_US) -> Play:
+def market(
+    cpus: int = 4, price: int = P, hour_us: int = HOUR_US, lost_us: int = LOST_US, rules: int = RULES
+) -> Play:
     """A seller with one ask, and a buyer with money."""
-    play = Play(hour_us=hour_us, lost_us=lost_us)
+    play = Play(hour_us=hour_us, lost_us=lost_us, rules=rules)
     play.machine("seller", "m1", cpus)
     play.order("seller", "ask", price, cpus, machine="m1")
     play.account("buyer", 10)
@@ -571,8 +574,8 @@ def test_R29_a_runtime_is_a_flag_like_any_other() -> None:
     assert play.running() == [] and play.money("buyer")[1] == 0
 
 
-def test_R35_a_false_signature_is_refused_and_remembered_nowhere() -> None:
-    play = market()
+def test_R35_rules_1_refuse_a_false_signature_and_remember_it_nowhere() -> None:
+    play = market(rules=1)
     honest = play.message("buyer", "bid", {"session": 5, "number": 1, "price": P, "size": 1})
     forged = encode(play.key("seller"), honest.subject, {"session": 5, "number": 1, "price": P, "size": 1})
     altered = honest.data.replace(b'"size":1', b'"size":4')
@@ -581,3 +584,79 @@ def test_R35_a_false_signature_is_refused_and_remembered_nowhere() -> None:
         assert said.code in ("R35/signature/false", "R35/message/unreadable") and said.number == 0
     assert answer(play.send(honest._replace(sequence=len(play.requests) + 1))).code == ""
     assert len(play.running()) == 1
+
+
+def test_R35_a_false_signature_suspends_the_account_and_undoes_nothing() -> None:
+    play = market()
+    play.order("buyer", "bid", P, 1)
+    play.order("buyer", "bid", P // 2, 3)
+    assert len(play.running()) == 1
+    play.own("suspend", account=play.public("buyer"), request=play.requests[-1].sequence)
+    assert [event.reason for event in of(r.OrderClosed, [e for _, e in play.events])] == ["suspended"] * 2
+    assert len(play.running()) == 1, "what runs goes on to its hour's end"
+    assert play.code("buyer", "bid", price=P, size=1) == "R35/account/suspended"
+    assert play.own("suspend", account=play.public("buyer"), request=1) == [], "once is enough"
+    assert play.code("operator", "reinstate", account=play.public("seller"), reason="x") == (
+        "R35/account/not-suspended"
+    )
+    assert play.code("operator", "reinstate", account=play.public("buyer"), reason="x") == ""
+    assert play.code("buyer", "bid", price=P, size=1) == ""
+    play.check()
+
+
+def test_R35_a_false_signature_in_the_operators_name_freezes_the_market() -> None:
+    play = market()
+    play.own("suspend", account=play.public("operator"), request=7)
+    assert "request 7" in play.state.frozen and not play.state.suspended
+    assert play.code("operator", "unfreeze", reason="looked into it") == ""
+
+
+def test_R35_how_far_signatures_are_checked_only_rises() -> None:
+    play = market()
+    for through, says in ((3, 3), (2, 3), (10**9, 3), (5, 5)):
+        play.own("checked", through=through)
+        assert play.state.checked == says
+
+
+def test_R34_rules_change_by_a_request_and_never_back() -> None:
+    play = market(rules=1)
+    assert play.state.rules == 1
+    assert play.code("buyer", "orders", orders=[{"kind": "bid", "price": P, "size": 1}]) == "R12/kind/unknown"
+    assert of(r.RulesChanged, play.own("rules", version=2))
+    assert play.own("rules", version=1) == [] and play.state.rules == 2
+    assert of(r.OrdersAnswered, play.ask("buyer", "orders", orders=[{"kind": "bid", "price": P, "size": 1}]))
+
+
+def test_R12_many_orders_in_one_request_are_done_one_by_one() -> None:
+    play = market()
+    (said,) = of(
+        r.OrdersAnswered,
+        play.ask(
+            "buyer",
+            "orders",
+            orders=[
+                {"kind": "bid", "price": P, "size": 1},
+                {"kind": "bid", "price": P, "size": 0},
+                {"kind": "fly"},
+                7,
+                {"kind": "amend", "order": 2, "size": 0},
+                {"kind": "bid", "price": 10**12, "size": 1},
+                {"kind": "bid", "price": P // 2, "size": 2, "minimums": {"memory_mb": 10}},
+                {"kind": "bid", "price": P // 2, "size": 9_999},
+            ],
+        ),
+    )
+    assert [answer[0] for answer in said.answers] == [
+        "", "R5/size/form", "R12/kind/unknown", "R12/orders/not-an-object", "", "R11/price/unfunded", "",
+        "R12/orders/too-many",
+    ]  # fmt: skip
+    assert said.answers[0][1:] == (2, [[1, P]], 0, P) and said.answers[6][1:] == (3, [], 2, P)
+    assert len(play.running()) == 1
+    play.check()
+
+
+def test_R12_many_orders_are_answered_once() -> None:
+    play = market()
+    first = play.ask("buyer", "orders", orders=[{"kind": "bid", "price": P, "size": 1}])
+    again = play.send(play.requests[-1]._replace(sequence=len(play.requests) + 1))
+    assert again == [first[-1]] and len(play.running()) == 1

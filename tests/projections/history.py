@@ -8,7 +8,7 @@ from typing import Any
 import nkeys
 
 from events import subjects
-from events.commit import Commit, decode
+from events.commit import RULES, Commit, decode
 from events.keys import Key
 from events.log import Stored
 from events.requests import encode
@@ -52,6 +52,7 @@ class Market:
                 fee_ppm=10_000,
             ),
             self._own("epoch", epoch=1),
+            self._own("rules", epoch=1, version=RULES),
             self._own("tick", epoch=1),
         ]
         for place, key in enumerate(TRADERS[:-1]):
@@ -109,8 +110,8 @@ class Market:
         )
         match pick.choices(
             ("bid", "ask", "amend", "cancel", "tick", "parties", "machine", "leave", "sent", "started",
-             "vote", "deposit", "market", "again"),
-            (20, 20, 10, 6, 25, 6, 3, 1, 6, 6, 8, 4, 3, 1),
+             "vote", "deposit", "market", "again", "orders", "checked", "suspend", "reinstate"),
+            (20, 20, 10, 6, 25, 6, 3, 1, 6, 6, 8, 4, 3, 1, 8, 1, 1, 3),
         )[0]:  # fmt: skip
             case "bid":
                 minimums = pick.choice(({}, {"memory_mb": 512}, {"jail": 2}, {"reputation": 450_000}))
@@ -147,6 +148,20 @@ class Market:
                 return self._ask(voter, "vote", contract=charged, hour=hour, good=pick.random() < 0.6)
             case "deposit":
                 return self._ask(OPERATOR, "deposit", account=key.public, amount=50_000, reference="more")
+            case "orders":
+                orders = [
+                    {"kind": "bid", "price": price, "size": size},
+                    {"kind": "amend", "order": order, "size": 0},
+                    {"kind": "ask", "price": price, "size": size, "machine": "one"},
+                ]
+                return self._ask(key, "orders", orders=orders[: pick.randint(1, 3)])
+            case "checked":
+                return self._own("checked", through=self._sequence)
+            case "suspend":
+                return self._own("suspend", account=key.public, request=self._sequence)
+            case "reinstate":
+                account = pick.choice([*state.suspended, key.public])
+                return self._ask(OPERATOR, "reinstate", account=account, reason="random")
             case "market":
                 what = pick.choice(("freeze", "unfreeze", "unfreeze", "halt", "resume", "resume", "abort"))
                 return self._ask(OPERATOR, what, reason="random")

@@ -2,10 +2,10 @@
 
 import os
 import sqlite3
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from events.records import Deposited, HourCharged
 from projections import store as module

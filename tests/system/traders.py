@@ -11,7 +11,7 @@ import nats.errors
 from events.client import Client, FeedMessage, RefusedError
 from events.keys import Key
 from events.log import NotAdmittedError
-from events.records import Answered
+from events.records import Answered, OrdersAnswered
 from events.subjects import CLIENT
 
 MACHINE = "toy"
@@ -22,16 +22,17 @@ HEARTBEAT_S = 0.2
 class Recorder(Client):
     """A client that keeps every answer it was given, and by number every message of its own feed."""
 
-    answers: list[Answered]
+    answers: list[Answered | OrdersAnswered]
     told: dict[int, FeedMessage]
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
         self.answers, self.told = [], {}
 
-    def _judged(self, answer: Answered) -> Answered:
+    async def _request(self, kind: str, body: dict[str, Any], timeout: float) -> Answered | OrdersAnswered:
+        answer = await super()._request(kind, body, timeout)
         self.answers.append(answer)
-        return super()._judged(answer)
+        return answer
 
     async def ask(self, kind: str, **body: Any) -> Answered | None:
         """A request that may well be refused."""
