@@ -115,7 +115,7 @@ class Worker:
                 if self._due:
                     self.waits.append(now - self._due[event["number"] - 1])
             elif event["kind"] == "orders_answered":
-                refusal = next((answer[0] for answer in event["answers"] if answer[0]), event["code"])
+                refusal = next((answer[0] for answer in event["answers"] if answer[0]), "")
             else:
                 continue
             self._heard += 1
