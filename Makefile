@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := build/.installed
-SOURCES := pyproject.toml setup.py seccomp/_jail.c exchange/_book.pyx $(wildcard exchange/*.px[di] exchange/*.h seccomp/*.h)
+SOURCES := pyproject.toml setup.py seccomp/_jail.c $(wildcard exchange/*.pyx) $(wildcard exchange/*.px[di] exchange/*.h seccomp/*.h)
 
 .DEFAULT_GOAL := help
 .PHONY: help check setup demo test lint strict soak sanitize bench bench-book goals clean

@@ -1,4 +1,4 @@
-"""Builds the compiled parts: the book (Cython) and the jail (C). Everything else stands in pyproject.toml.
+"""Builds the compiled parts: book and signatures (Cython), the jail (C). All else stands in pyproject.toml.
 
 COREHOUR_STRICT=1 turns every warning of Cython and of the compiler into an error; `make test` sets it,
 a user's installation never does. COREHOUR_SANITIZE=1 has the book watch itself for errors of memory and for
@@ -39,7 +39,13 @@ setup(
                     depends=sorted(glob("exchange/*.h")),
                     extra_compile_args=CYTHON_FLAGS + SANITIZE,
                     extra_link_args=SANITIZE[:1],
-                )
+                ),
+                Extension(
+                    "exchange._signatures",
+                    ["exchange/_signatures.pyx"],
+                    extra_compile_args=CYTHON_FLAGS + SANITIZE,
+                    extra_link_args=SANITIZE[:1],
+                ),
             ],
             language_level=3,
             build_dir="build/cython",

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from console import tables
-from console.log_commands import audit, replay
+from console.log_commands import audit
+from console.replay_commands import replay
 from console.session import EXPECTED, Data, OperatorCreds, account_key, every, operating, run
 from console.up import up
 from events.cli import DATA, Json, Server, application, credits, edge, parse_credits, show

@@ -1,7 +1,7 @@
 """The data directory of a market: its lock, its address, and the server that serves its log.
 
-keys/{operator,exchange,projections}.nk, nats/ (the log), nats.conf, users.conf, address.json,
-projections.sqlite, accounts/, logs/, lock.
+keys/{operator,exchange,projections}.nk, nats/ (the log), nats.conf, users.conf, address.json, durability,
+projections.sqlite, snapshots/, accounts/, logs/, lock.
 """
 
 import asyncio
@@ -24,6 +24,8 @@ from events.log import NotAdmittedError, UnreachableError, connect
 
 SERVER_S = 10.0  # nats-server answers within this
 LOG = "logs/nats-server.log"
+SNAPSHOTS = "snapshots"
+DURABILITY = "durability"  # in it: what an acknowledged request survives, one of server.DURABILITIES
 
 
 class MarketError(Exception):
@@ -90,13 +92,37 @@ def choose_address(data: Path, host: str, port: int) -> tuple[str, int]:
     return host, server.free_port(host)
 
 
+def durability_of(data: Path) -> str:
+    """What a market's log survives, as it was chosen last. Raises MarketError."""
+    path = data / DURABILITY
+    if not path.exists():
+        return server.POWER_LOSS
+    found = path.read_text("utf-8").strip()
+    if found not in server.DURABILITIES:
+        raise MarketError(f"{path}: {found!r} is none of {', '.join(server.DURABILITIES)}; write one into it")
+    return found
+
+
+def choose_durability(data: Path, given: str | None, say: Callable[[str], None]) -> str:
+    """The durability as given, else that of the last time; kept for the next. Raises MarketError."""
+    before = durability_of(data)
+    chosen = before if given is None else given
+    if chosen not in server.DURABILITIES:
+        raise MarketError(f"durability: {chosen!r} is none of {', '.join(server.DURABILITIES)}")
+    if chosen != before and (data / DURABILITY).exists():
+        say(f"durability was {before}, and is {chosen} from now on")
+    server.write(data / DURABILITY, chosen + "\n")
+    return chosen
+
+
 def start_server(
     data: Path, host: str, port: int, users: str, say: Callable[[str], None], name: str = "nats"
 ) -> Child:
     """The server on this directory's log, configured and to be kept; configuration goes to `name`.conf."""
     users_file = server.USERS if name == "nats" else f"{name}-users.conf"
     server.write(data / users_file, users)
-    server.write(data / f"{name}.conf", server.config(data, host, port, users_file))
+    config = server.config(data, host, port, users_file, durability_of(data))
+    server.write(data / f"{name}.conf", config)
     command = [server.executable(), "--config", str(data / f"{name}.conf")]
     return Child("nats-server", command, data / "logs/nats-server.start.log", say, also=data / LOG)
 

@@ -1,11 +1,9 @@
-"""The commands that read the whole log: `exchange audit` and `exchange replay`, market running or not."""
+"""The command that proves the log: `exchange audit`, market running or not."""
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
 
 import typer
 from nats.aio.client import Client as Nats
@@ -15,12 +13,9 @@ from console import tables
 from console.data_directory import closing, log_of
 from console.session import EXPECTED, Data, OperatorCreds, operator_key, run
 from events.cli import DATA, Json, Server, edge, show
-from events.commit import Commit
-from events.log import CommitReader, connect, last_sequence
-from events.subjects import JOURNAL
+from events.log import connect
 from exchange.audit import AuditResult, LogOnServer
 from exchange.audit import audit as audit_log
-from projections.replay import as_of
 
 
 def audit(server: Server = "", creds: OperatorCreds = None, data: Data = DATA, as_json: Json = False) -> None:
@@ -39,7 +34,7 @@ def audit(server: Server = "", creds: OperatorCreds = None, data: Data = DATA, a
 
 
 @contextlib.asynccontextmanager
-async def _log(data: Path, server: str, creds: Path | None) -> AsyncIterator[Nats]:
+async def log_on_server(data: Path, server: str, creds: Path | None) -> AsyncIterator[Nats]:
     """A connection that may read the log: to the server named, else to the one of the data directory."""
     if server:
         async with closing(
@@ -54,7 +49,7 @@ async def _log(data: Path, server: str, creds: Path | None) -> AsyncIterator[Nat
 
 
 async def _audit(data: Path, server: str, creds: Path | None) -> AuditResult:
-    async with _log(data, server, creds) as nc:
+    async with log_on_server(data, server, creds) as nc:
         with Progress(console=tables.progress_console(), transient=True) as shown:
             bar = shown.add_task("auditing", total=None)
             return await audit_log(
@@ -76,36 +71,3 @@ def _report(result: AuditResult) -> None:
     found = result.first_disagreement
     print(f"the log disagrees with itself: {found['stream']} sequence {found['sequence']}: {found['what']}")
     print(f"before it all agree: {counted}")
-
-
-def replay(
-    until: Annotated[int, typer.Option("--until", metavar="COMMIT", min=1, help="The last commit to fold.")],
-    server: Server = "",
-    creds: OperatorCreds = None,
-    data: Data = DATA,
-    as_json: Json = False,
-) -> None:
-    """Balances and book as they were after a commit, folded from the first one on."""
-    with edge(as_json, *EXPECTED):
-        then = run(_replay(data, server, creds, until))
-        if as_json:
-            show(then)
-            return
-        tables.status(then["status"] | {"commit": then["commit"]})
-        tables.accounts(then["accounts"])
-        tables.book(then["book"])
-
-
-async def _replay(data: Path, server: str, creds: Path | None, until: int) -> dict[str, Any]:
-    """Reads here, folds in a thread: each commit is in memory only while it is folded."""
-    loop = asyncio.get_running_loop()
-    async with _log(data, server, creds) as nc:
-        end = await last_sequence(nc, JOURNAL)
-        async with CommitReader(nc) as reader:
-
-            def commits() -> Iterator[Commit]:
-                while reader.sequence < end and reader.number < until:
-                    batch = asyncio.run_coroutine_threadsafe(reader.next_batch(1.0), loop).result()
-                    yield from (commit for commit in batch if commit.number <= until)
-
-            return await asyncio.to_thread(as_of, commits(), until)

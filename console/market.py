@@ -1,8 +1,8 @@
-"""One market on this machine: a data directory, and the three processes that serve it.
+"""One market on this machine: a data directory, and the processes that serve it.
 
-`async with Market(data, hour_s=10, lost_after_s=1) as market:` starts nats-server, exchange and
-projections, keeps them running, and ends them. On first start it makes the keys and the streams, and
-opens the market. Processes die with ours, even where ours is killed.
+`async with Market(data, hour_s=10, lost_after_s=1) as market:` starts nats-server, exchange, its standby,
+notary and projections, keeps them running, and ends them. On first start it makes the keys and the streams,
+and opens the market. Processes die with ours, even where ours is killed.
 """
 
 import asyncio
@@ -20,8 +20,10 @@ from console import admission, server
 from console.children import Child, module
 from console.data_directory import (
     SERVER_S,
+    SNAPSHOTS,
     MarketError,
     choose_address,
+    choose_durability,
     closing,
     lock,
     prepare,
@@ -39,6 +41,7 @@ from events.wire import dumps
 
 DEFAULT_TERMS = {"hour_us": 3600 * 10**6, "lost_after_us": 30 * 10**6, "fee_ppm": 10_000}
 LEAST_TERMS = {"hour_us": 1_000_000, "lost_after_us": 100_000}
+EXCHANGES = ("exchange", "standby")  # alike; the one that has the lease writes
 TENTH = 10  # lost-after is at most a tenth of the hour (R13)
 READY_S = 600.0  # exchange and projections have read the log within this
 SAY_EVERY_S = 5.0
@@ -51,7 +54,8 @@ class Market:
     """A running market. `server` is its address, `operator_key` its operator's; `children` by name.
 
     `hour_s`, `lost_after_s` and `fee_ppm` are terms: given at the first start, they stay for ever; later
-    they may be left out. `port` 0 is the port of the last time, else any that is free. `say` gets a line
+    they may be left out. `durability` (one of server.DURABILITIES) left out is that of the last time,
+    power-loss at first. `port` 0 is the port of the last time, else any that is free. `say` gets a line
     for whatever people should know.
     """
 
@@ -64,11 +68,14 @@ class Market:
         fee_ppm: int | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        durability: str | None = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.data = Path(data).absolute()
         self.host, self.port = host, port
         self._given = {"hour_us": micro(hour_s), "lost_after_us": micro(lost_after_s), "fee_ppm": fee_ppm}
+        self._given_durability = durability
+        self.durability = ""
         self._say = say
         self._stack = contextlib.AsyncExitStack()
         self._failure: asyncio.Future[None] | None = None
@@ -79,6 +86,11 @@ class Market:
     def operator_key(self) -> Key:
         """The key that may open accounts, deposit, freeze."""
         return self.keys.operator
+
+    @property
+    def exchanges(self) -> list[Child]:
+        """The two of which one writes; which, the lease says (`exchange.lease.holder`)."""
+        return [self.children[name] for name in EXCHANGES]
 
     async def __aenter__(self) -> "Market":
         await self.start()
@@ -114,22 +126,34 @@ class Market:
         self._stack.enter_context(lock(self.data))
         self.keys = Keyring.load_or_make(self.data) if is_new else self._own_keys()
         self.host, self.port = choose_address(self.data, self.host, self.port)
+        self.durability = choose_durability(self.data, self._given_durability, self._say)
         nats_server = start_server(self.data, self.host, self.port, self._users(), self._say)
         self._keep(nats_server)
         self.server = url(self.host, self.port)
         await self._unless_failed(self._open(nats_server))
-        for name, arguments in (
-            ("exchange", ()),
-            ("projections", ("--store", self.data / "projections.sqlite")),
-        ):
-            creds = ("--server", self.server, "--creds", place(self.data, name), *arguments)
-            log = self.data / f"logs/{name}.log"
-            self._keep(Child(name, module(f"{name}.service", *map(str, creds)), log, self._say))
+        for name in EXCHANGES:
+            self._serve(
+                name, "exchange.service", "exchange", "--name", name, "--snapshots", self.data / SNAPSHOTS
+            )
+        self._serve("notary", "exchange.notary", "exchange")
+        self._serve(
+            "projections",
+            "projections.service",
+            "projections",
+            "--store",
+            self.data / "projections.sqlite",
+        )
         self._task(self._admit(nats_server))
         self._task(self._watch_disk())
         await self._unless_failed(self._ready())
         address = {"server": self.server, "pid": os.getpid()}
         server.write(self.data / ADDRESS, dumps(address).decode() + "\n")
+
+    def _serve(self, name: str, program: str, key: str, *arguments: str | Path) -> None:
+        """Keep a service running, with this key of ours."""
+        words = ("--server", self.server, "--creds", place(self.data, key), *arguments)
+        log = self.data / f"logs/{name}.log"
+        self._keep(Child(name, module(program, *map(str, words)), log, self._say))
 
     def _check_new(self) -> None:
         """Whether a market may be made here. Raises MarketError, BadPlaceError."""

@@ -21,10 +21,20 @@ from events.requests import KINDS
 from events.wire import dumps
 
 USERS = "users.conf"
+POWER_LOSS, PROCESS_CRASH = "power-loss", "process-crash"
+DURABILITIES = {  # what an acknowledged request survives, and how people are told
+    POWER_LOSS: "nothing acknowledged is lost, even if the power fails",
+    PROCESS_CRASH: "nothing acknowledged is lost if programs die; a power failure may cost two minutes",
+}
 MAX_PAYLOAD = 1024 * 1024
 MAX_PENDING = 32 * 1024 * 1024  # bytes that wait for one slow client before it is dropped
 LOG_LIMIT = 8 * 1024 * 1024  # of the server's log, which anybody can make grow by trying what is forbidden
 LEAST_FREE = 64 * 1024 * 1024  # bytes of disk without which a market does not start
+
+LEASE = (
+    "$JS.API.STREAM.CREATE.KV_LEASE", "$JS.API.STREAM.MSG.GET.KV_LEASE", "$JS.API.DIRECT.GET.KV_LEASE.>",
+    "$KV.LEASE.exchange",
+)  # fmt: skip
 
 
 class BadPlaceError(Exception):
@@ -89,9 +99,13 @@ def trader(account: str) -> Grant:
 
 
 def operator(key: str) -> Grant:
-    """A trader that also reads both streams."""
+    """A trader that also reads both streams, and asks for snapshots."""
     own = trader(key)
-    return Grant(key, own.publish + reading(subjects.INTAKE, subjects.JOURNAL), own.subscribe)
+    return Grant(
+        key,
+        (*own.publish, *reading(subjects.INTAKE, subjects.JOURNAL), subjects.snapshot(key, "*")),
+        own.subscribe,
+    )
 
 
 def auditor(key: str) -> Grant:
@@ -100,7 +114,10 @@ def auditor(key: str) -> Grant:
 
 
 def exchange(key: str) -> Grant:
-    """The only writer of JOURNAL; makes the two streams, reads both, hears who is present."""
+    """The only writer of JOURNAL; makes the two streams, reads both, hears who is present.
+
+    Several have this key: the one that has the lease, and those that stand by and offer snapshots.
+    """
     return Grant(
         key,
         (
@@ -110,9 +127,13 @@ def exchange(key: str) -> Grant:
             f"$JS.API.STREAM.CREATE.{subjects.INTAKE}",
             f"$JS.API.STREAM.CREATE.{subjects.JOURNAL}",
             *reading(subjects.INTAKE, subjects.JOURNAL),
+            *LEASE,
+            subjects.snapshot(key, "*"),
+            "_INBOX.>",
         ),
         (
             subjects.presence("*", "*"),
+            subjects.snapshot("*", "*"),
             subjects.PULSE_FEED,
             subjects.PULSE_EXCHANGE,
             f"{subjects.inbox(key)}.>",
@@ -140,8 +161,12 @@ def keys_in(text: str) -> list[str]:
     return re.findall(r'"nkey":"(U[A-Z2-7]{55})"', text)
 
 
-def config(data: Path, host: str, port: int, users_file: str = USERS) -> str:
-    """The whole of nats.conf. `sync_interval: always`: what was acknowledged is on the disk (R33)."""
+def config(data: Path, host: str, port: int, users_file: str = USERS, durability: str = POWER_LOSS) -> str:
+    """The whole of nats.conf. `sync_interval: always`: what was acknowledged is on the disk (R33); else the
+    operating system has it, and puts it on the disk within the server's own interval, two minutes.
+    """
+    assert durability in DURABILITIES, durability
+    sync = ", sync_interval: always" if durability == POWER_LOSS else ""
     store, log = (dumps(str(data.absolute() / name)).decode() for name in ("nats", "logs/nats-server.log"))
     return (
         f'server_name: "corehour"\n'
@@ -149,7 +174,7 @@ def config(data: Path, host: str, port: int, users_file: str = USERS) -> str:
         f"port: {port}\n"
         f"max_payload: {MAX_PAYLOAD}\n"
         f"max_pending: {MAX_PENDING}\n"
-        f"jetstream: {{ store_dir: {store}, sync_interval: always }}\n"
+        f"jetstream: {{ store_dir: {store}{sync} }}\n"
         f"log_file: {log}\n"
         f"logfile_size_limit: {LOG_LIMIT}\n"
         f"logfile_max_num: 3\n"

@@ -1,6 +1,7 @@
 """`exchange up`: the whole market on this machine, in the foreground."""
 
 import asyncio
+import enum
 import os
 import signal
 import sys
@@ -11,8 +12,16 @@ from typing import Annotated, Any
 import typer
 
 from console.market import Market
+from console.server import DURABILITIES, POWER_LOSS, PROCESS_CRASH
 from console.session import EXPECTED, Data, run
 from events.cli import DATA, Json, edge, show
+
+
+class Durability(enum.Enum):
+    """The choices of --durability."""
+
+    POWER_LOSS = POWER_LOSS
+    PROCESS_CRASH = PROCESS_CRASH
 
 
 def parse_seconds(text: str) -> Decimal:
@@ -54,9 +63,17 @@ def up(
             show_default="10000 in a new market",
         ),
     ] = None,
+    durability: Annotated[
+        Durability | None,
+        typer.Option(
+            "--durability",
+            help="What an acknowledged request survives; process-crash is faster.",
+            show_default="that of the last time; power-loss in a new market",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Start the market and keep it running: log, exchange and projections. Ends with Ctrl-C.
+    """Start the market and keep it running: log, exchange, standby and projections. Ends with Ctrl-C.
 
     The first start makes the operator's key and opens the market; its terms then stay for ever.
     """
@@ -66,7 +83,10 @@ def up(
     def say(line: str) -> None:
         print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
 
-    market = Market(data, hour_s=hour, lost_after_s=lost_after, fee_ppm=fee, host=host, port=port, say=say)
+    market = Market(
+        data, hour_s=hour, lost_after_s=lost_after, fee_ppm=fee, host=host, port=port,
+        durability=durability.value if durability else None, say=say,
+    )  # fmt: skip
     with edge(as_json, *EXPECTED):
         ended_by = run(_serve(market, data, as_json))
     if ended_by == signal.SIGINT:
@@ -105,9 +125,17 @@ def _note(asked: "asyncio.Future[Any]", number: int) -> None:
 def _greet(market: Market, data: Path, as_json: bool) -> None:
     """Say where the market is, and what to type next."""
     if as_json:
-        show({"server": market.server, "pid": os.getpid(), "data": str(market.data)})
+        show(
+            {
+                "server": market.server,
+                "pid": os.getpid(),
+                "data": str(market.data),
+                "durability": market.durability,
+            }
+        )
     else:
         print(f"the market is at {market.server}, its data in {data}; Ctrl-C ends it")
+        print(f"durability {market.durability}: {DURABILITIES[market.durability]}")
         option = "" if data == DATA else f" --data {data}"
         print(f"next, in another terminal: exchange account add NAME --deposit 10{option}")
     sys.stdout.flush()

@@ -10,8 +10,8 @@ import contextlib
 import ssl
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Iterator
+from itertools import islice
 
 import nats
 import nats.errors
@@ -22,11 +22,13 @@ from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfi
 from nats.js.errors import APIError, NotFoundError
 
 from events import subjects
+from events.archive import Archive
 from events.commit import FIRST, Assembler, Commit, decode, parts
 from events.connection import Connection
 from events.keys import Key
 from events.records import BadRecordError
 from events.requests import MOST_BYTES
+from events.wire import Stored as Stored
 from events.wire import dumps, loads
 
 BATCH = 500  # messages asked for at once ...
@@ -49,16 +51,11 @@ class FencedError(Exception):
 
 
 class LogGapError(Exception):
-    """The stream does not hold a message that must be there."""
+    """The log does not hold a message that must be there: the first one's stream and sequence."""
 
-
-class Stored(NamedTuple):
-    """A message as a stream keeps it: sequence, stored time in ns since 1970, subject, bytes."""
-
-    sequence: int
-    time_ns: int
-    subject: str
-    data: bytes
+    def __init__(self, text: str, stream: str = "", sequence: int = 0) -> None:
+        super().__init__(text)
+        self.stream, self.sequence = stream, sequence
 
 
 async def connect(server: str, key: Key, *, name: str, patience: float = 5.0) -> Nats:
@@ -107,8 +104,11 @@ async def connect(server: str, key: Key, *, name: str, patience: float = 5.0) ->
             await asyncio.sleep(0.1)
 
 
-async def make_streams(nc: Nats) -> None:
-    """Create INTAKE and JOURNAL where they are not there yet. Raises nats.js.errors.APIError."""
+async def make_streams(nc: Nats, archive: Archive | None = None) -> None:
+    """Create INTAKE and JOURNAL where they are not there yet; behind an archive they begin where it ends.
+
+    Raises nats.js.errors.APIError.
+    """
     js = nc.jetstream()
     for name, subject, no_ack, size in (
         (subjects.INTAKE, "intake.*.*", True, MOST_BYTES),
@@ -129,22 +129,38 @@ async def make_streams(nc: Nats) -> None:
                     deny_delete=True,
                     deny_purge=True,
                     duplicate_window=0.1,
+                    first_seq=archive.end(name) + 1 if archive else None,
                 )
             )
 
 
-async def last_sequence(nc: Nats, stream: str) -> int:
-    """The sequence of a stream's last message; 0 if it is empty."""
-    return (await nc.jetstream().stream_info(stream)).state.last_seq
+async def last_sequence(nc: Nats, stream: str, archive: Archive | None = None) -> int:
+    """The sequence of a stream's last message, or of the one before its beginning; 0 in an empty log.
+
+    Raises LogGapError where the archive goes on behind the stream's end.
+    """
+    last = (await nc.jetstream().stream_info(stream)).state.last_seq
+    if archive is not None and archive.end(stream) > last:
+        raise LogGapError(
+            f"{stream}: the server's ends at sequence {last}, the archive {archive.path} at "
+            f"{archive.end(stream)}: the server's files were cut off, or are another market's; "
+            "`exchange restore` goes on behind the archive",
+            stream,
+            last + 1,
+        )
+    return last
 
 
 async def last_message(nc: Nats, stream: str) -> Stored | None:
-    """A stream's last message, or None if it is empty."""
-    sequence = await last_sequence(nc, stream)
-    if not sequence:
-        return None
-    message = await nc.jetstream().get_msg(stream, sequence)
-    return Stored(sequence, 0, message.subject or "", message.data or b"")
+    """A stream's last message, or None if it is empty.
+
+    Of a stream that has nothing behind its archive yet: the archive's last, its subject and bytes empty.
+    """
+    state = (await nc.jetstream().stream_info(stream)).state
+    if not state.messages:
+        return Stored(state.last_seq, 0, "", b"") if state.last_seq else None
+    message = await nc.jetstream().get_msg(stream, state.last_seq)
+    return Stored(state.last_seq, 0, message.subject or "", message.data or b"")
 
 
 async def append(nc: Nats, stream: str, subject: str, data: bytes, expected: int) -> int:
@@ -191,13 +207,16 @@ async def append_commit(nc: Nats, body: bytes, expected: int) -> int:
 
 
 class Reader:
-    """Reads one stream in order from sequence `start`, and follows it.
+    """Reads one stream in order from sequence `start`, and follows it; what an archive has is read there.
 
     At most 2 * BATCH messages wait in memory. `next_batch` is what there is, at least one message.
     """
 
-    def __init__(self, nc: Nats, stream: str, start: int) -> None:
+    def __init__(self, nc: Nats, stream: str, start: int, archive: Archive | None = None) -> None:
         self._nc, self._stream, self.next = nc, stream, start
+        self._archived: Iterator[Stored] = iter(())
+        if archive is not None and start <= archive.end(stream):
+            self._archived = archive.read(stream, start)
         self._waiting: deque[Stored] = deque()
         self._wanted = 0  # messages asked for that have not come
         self._beat = 0.0
@@ -219,7 +238,12 @@ class Reader:
             self._subscription = None
 
     async def next_batch(self, timeout: float | None = None) -> list[Stored]:
-        """What has come, in order; empty only after `timeout` seconds. Raises LogGapError."""
+        """What has come, in order; empty only after `timeout` seconds. Raises LogGapError, ArchiveError."""
+        archived = list(islice(self._archived, BATCH))
+        if archived:
+            self.next = archived[-1].sequence + 1
+            await asyncio.sleep(0)
+            return archived
         loop = asyncio.get_running_loop()
         deadline = None if timeout is None else loop.time() + timeout
         while not self._waiting:
@@ -239,7 +263,11 @@ class Reader:
         self._waiting.clear()
         for stored in batch:
             if stored.sequence != self.next:
-                raise LogGapError(f"{self._stream}: sequence {self.next} is missing; {stored.sequence} came")
+                raise LogGapError(
+                    f"{self._stream}: sequence {self.next} is missing; {stored.sequence} came",
+                    self._stream,
+                    self.next,
+                )
             self.next += 1
         await self._ask()
         return batch
@@ -285,9 +313,10 @@ class Reader:
                 )
                 answer = loads(reply.data)
                 if "error" not in answer:
+                    await self._look_at_beginning()
                     break
                 if answer["error"]["code"] == 404:
-                    raise LogGapError(f"the server has no stream {self._stream}")
+                    raise LogGapError(f"the server has no stream {self._stream}", self._stream, self.next)
             except (nats.errors.Error, TimeoutError):
                 pass
             if self._nc.is_closed:
@@ -302,6 +331,18 @@ class Reader:
             inbox, cb=come, pending_msgs_limit=-1, pending_bytes_limit=-1
         )
         self._beat = loop.time()
+
+    async def _look_at_beginning(self) -> None:
+        """Whether the stream begins no later than where we are. Raises LogGapError."""
+        answer = loads((await self._nc.request(f"$JS.API.STREAM.INFO.{self._stream}", timeout=2)).data)
+        if "error" not in answer and answer["state"]["first_seq"] > self.next:
+            first = answer["state"]["first_seq"]
+            raise LogGapError(
+                f"{self._stream}: sequences {self.next} to {first - 1} are missing: the server's begins at "
+                f"{first}, and no archive has them; give the archive with --archive",
+                self._stream,
+                self.next,
+            )
 
     def _come(self, message: Msg, inbox: str) -> None:
         """A message, or the server's word about the pull."""
@@ -325,9 +366,11 @@ class Reader:
             self._beat = 0.0
 
 
-async def read(nc: Nats, stream: str, start: int, stop: int | None = None) -> AsyncIterator[Stored]:
+async def read(
+    nc: Nats, stream: str, start: int, stop: int | None = None, archive: Archive | None = None
+) -> AsyncIterator[Stored]:
     """The messages from `start` to `stop`, both included; for ever if `stop` is None. O(1) memory."""
-    async with Reader(nc, stream, start) as reader:
+    async with Reader(nc, stream, start, archive) as reader:
         while stop is None or reader.next <= stop:
             for stored in await reader.next_batch():
                 if stop is not None and stored.sequence > stop:
@@ -341,8 +384,15 @@ class CommitReader:
     `sequence` is that of the last message in JOURNAL that completed a commit.
     """
 
-    def __init__(self, nc: Nats, number: int = 0, previous: str = FIRST, sequence: int = 0) -> None:
-        self._reader = Reader(nc, subjects.JOURNAL, sequence + 1)
+    def __init__(
+        self,
+        nc: Nats,
+        number: int = 0,
+        previous: str = FIRST,
+        sequence: int = 0,
+        archive: Archive | None = None,
+    ) -> None:
+        self._reader = Reader(nc, subjects.JOURNAL, sequence + 1, archive)
         self._assembler = Assembler()
         self.number, self.previous, self.sequence = number, previous, sequence
 

@@ -34,6 +34,11 @@ def link(to: str, sender: str, contract: int) -> str:
     return f"link.{to}.{sender}.{contract}"
 
 
+def snapshot(account: str, what: str) -> str:
+    """Where the operator and the exchange ask for snapshots: `list`, `piece`."""
+    return f"snapshot.{account}.{what}"
+
+
 def inbox(account: str) -> str:
     """The prefix of an account's own reply subjects; nobody else may listen there."""
     return f"_INBOX.{account}"

@@ -1,9 +1,19 @@
-"""JSON on the wire: one encoder, one decoder, and the hashes over bytes."""
+"""What is on the wire: a stored message, JSON with one encoder and one decoder, and hashes over bytes."""
 
 import hashlib
-from typing import Any
+import struct
+from typing import Any, NamedTuple
 
 import orjson
+
+
+class Stored(NamedTuple):
+    """A message as a stream keeps it: sequence, stored time in ns since 1970, subject, bytes."""
+
+    sequence: int
+    time_ns: int
+    subject: str
+    data: bytes
 
 
 def dumps(value: object) -> bytes:
@@ -21,6 +31,9 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+_HEAD = struct.Struct(">QQQQ").pack
+
+
 class RequestsHash:
     """The hash over raw requests that a commit answers (R35).
 
@@ -34,10 +47,7 @@ class RequestsHash:
     def add(self, sequence: int, time_ns: int, subject: str, data: bytes) -> None:
         """Add the next request. O(bytes)."""
         name = subject.encode()
-        for number in (sequence, time_ns, len(name), len(data)):
-            self._hash.update(number.to_bytes(8, "big"))
-        self._hash.update(name)
-        self._hash.update(data)
+        self._hash.update(_HEAD(sequence, time_ns, len(name), len(data)) + name + data)
 
     def hex(self) -> str:
         """The hash so far, in hexadecimal."""

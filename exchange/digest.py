@@ -9,10 +9,11 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
 
-from events.wire import dumps
+import msgspec
 
 Key = tuple[Any, ...]  # a kind of entity, and what names one
 MODULUS = 1 << 128
+ENCODER = msgspec.json.Encoder()  # as events are written in commits
 
 
 class Digest:
@@ -23,24 +24,21 @@ class Digest:
         self._weights: dict[Key, int] = {}
         self._changed: set[Key] = set()
         self._sum = 0
-
-    def touch(self, key: Key) -> None:
-        """The entry under this key is about to change, or has changed."""
-        self._changed.add(key)
+        self.touch: Callable[[Key], None] = self._changed.add  # the entry under this key changes
 
     def take(self) -> str:
         """The digest of the state as it is now, in hexadecimal."""
-        weights, entry = self._weights, self._entry
+        weights, entry, encode, total = self._weights, self._entry, ENCODER.encode, self._sum
         for key in self._changed:
             values = entry(key)
             if values is None:
-                self._sum -= weights.pop(key, 0)
+                total -= weights.pop(key, 0)
             else:
-                new = weight(row(key, values))
-                self._sum += new - weights.get(key, 0)
+                new = int.from_bytes(blake2b(encode((key, values)), digest_size=16).digest(), "big")
+                total += new - weights.get(key, 0)
                 weights[key] = new
         self._changed.clear()
-        self._sum %= MODULUS
+        self._sum = total % MODULUS
         return f"{self._sum:032x}"
 
     def fresh(self) -> str:
@@ -65,7 +63,7 @@ class Digest:
 
 def row(key: Key, values: list[object]) -> bytes:
     """An entry as JSON."""
-    return dumps((key, values))
+    return ENCODER.encode((key, values))
 
 
 def weight(row: bytes) -> int:

@@ -5,8 +5,6 @@ Money in micro-credits, instants in µs of market time. `entry` is what the dige
 
 from dataclasses import dataclass, field
 
-from sortedcontainers import SortedDict
-
 from events.profile import Screen
 from events.records import Answered, OrdersAnswered
 
@@ -125,7 +123,20 @@ class Hour:
 
 @dataclass(slots=True)
 class Session:
-    """The answers to a session's last numbers (R12)."""
+    """The answers to a session's last numbers (R12): to those less than MOST_NUMBERS behind the highest."""
 
     highest: int = 0
-    answers: "SortedDict[int, Answered | OrdersAnswered]" = field(default_factory=SortedDict)
+    answers: dict[int, Answered | OrdersAnswered] = field(default_factory=dict)
+
+    def remember(self, number: int, answer: Answered | OrdersAnswered) -> list[int]:
+        """Keep an answer; returns the numbers whose answers are forgotten for it. O(1) amortised."""
+        self.answers[number] = answer
+        if number <= self.highest:
+            return []
+        before, self.highest = self.highest - MOST_NUMBERS, number
+        least = number - MOST_NUMBERS
+        behind = range(before, least) if least - before < len(self.answers) else list(self.answers)
+        old = [n for n in behind if n < least and n in self.answers]
+        for n in old:
+            del self.answers[n]
+        return old

@@ -103,7 +103,7 @@ def _answer(state: "State", key: Key) -> list[object] | None:
     _, account, session, number = key
     found = state.sessions.get(account, {}).get(session)
     answer = found.answers.get(number) if found else None
-    return None if answer is None else [answer.wire()]
+    return None if answer is None else [answer]
 
 
 _ENTRIES: "dict[str, Callable[[State, Key], list[object] | None]]" = {

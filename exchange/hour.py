@@ -25,7 +25,8 @@ def match(d: Decision, arriving: int = -1, due: Due | None = None) -> list[list[
     if state.frozen:
         return opened
     state.tell_reputations()
-    slot = state.orders[arriving].slot if arriving in state.orders else -1
+    arrived = state.orders.get(arriving)
+    slot = -1 if arrived is None else arrived.slot
     if due:
         for (bid, ask), contracts in due.items():
             book.add_partner(state.orders[bid].slot, state.orders[ask].slot, len(contracts))

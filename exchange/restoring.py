@@ -143,8 +143,7 @@ class _Restoring:
         answer: Any = event_of(wire)
         sessions = self._state.sessions.setdefault(account, SortedDict())
         found = sessions.setdefault(session, Session())
-        found.answers[number] = answer
-        found.highest = max(found.highest, number)
+        assert not found.remember(number, answer)
 
 
 def _screen(minimums: dict[str, int], flags: list[str], only: list[str], blocked: list[str]) -> Screen:

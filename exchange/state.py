@@ -14,7 +14,7 @@ from events.profile import SCREEN_NUMBERS, Screen
 from events.subjects import CLIENT
 from exchange import book as books
 from exchange.digest import Digest
-from exchange.entities import MOST_NUMBERS, MOST_SESSIONS, Account, Contract, Hour, Machine, Order, Session
+from exchange.entities import MOST_SESSIONS, Account, Contract, Hour, Machine, Order, Session
 from exchange.entries import entry
 
 CONFIRM, EXPIRE, HOUR = 0, 1, 2  # what falls due at one instant, in this order
@@ -23,6 +23,7 @@ DAY_HOURS = 24  # votes are taken for so many hours after the charge (R26)
 
 NO_SCREEN = books.Screen()  # what every machine passes
 NOTHING_ASKED = Screen()
+MARKET = ("market",)  # the key of the market's own entry
 
 
 class State:
@@ -76,9 +77,6 @@ class State:
         self._fold[event.kind](event)
 
     # -- what the digest covers
-
-    def _touch_market(self) -> None:
-        self.digest.touch(("market",))
 
     # -- what the book is told
 
@@ -182,10 +180,10 @@ class State:
     def _add(self, key: str, purse: str, amount: int) -> None:
         if key == r.BANK:
             self.bank += amount
-            self._touch_market()
+            self.digest.touch(MARKET)
         elif key == r.FEES:
             self.fees += amount
-            self._touch_market()
+            self.digest.touch(MARKET)
         else:
             account = self.accounts[key]
             if purse == "free":
@@ -205,16 +203,16 @@ class State:
 
     def _on_market_opened(self, event: r.MarketOpened) -> None:
         self.terms = event
-        self._touch_market()
+        self.digest.touch(MARKET)
 
     def _on_epoch_opened(self, event: r.EpochOpened) -> None:
         self.epoch, self.tick_us = event.epoch, 0
-        self._touch_market()
+        self.digest.touch(MARKET)
 
     def _on_clock_moved(self, event: r.ClockMoved) -> None:
         assert event.now_us >= self.now_us, event
         self.now_us, self.tick_us = event.now_us, event.tick_us
-        self._touch_market()
+        self.digest.touch(MARKET)
         while self.hours:
             key, hour = next(iter(self.hours.items()))
             if hour.until_us > self.now_us:
@@ -235,19 +233,19 @@ class State:
 
     def _on_frozen(self, event: r.Frozen) -> None:
         self.frozen, self.ill, self.self_frozen = event.reason, event.missing, bool(event.missing)
-        self._touch_market()
+        self.digest.touch(MARKET)
 
     def _on_unfrozen(self, event: r.Unfrozen) -> None:
         self.frozen, self.ill, self.self_frozen = "", [], False
-        self._touch_market()
+        self.digest.touch(MARKET)
 
     def _on_halted(self, event: r.Halted) -> None:
         self.halted = event.reason
-        self._touch_market()
+        self.digest.touch(MARKET)
 
     def _on_resumed(self, event: r.Resumed) -> None:
         self.halted = ""
-        self._touch_market()
+        self.digest.touch(MARKET)
 
     # -- accounts and parties
 
@@ -290,7 +288,7 @@ class State:
         """A machine is no longer one for want of which the market froze itself."""
         if [account, party] in self.ill:
             self.ill = [pair for pair in self.ill if pair != [account, party]]
-            self._touch_market()
+            self.digest.touch(MARKET)
 
     def at_work(self) -> int:
         """How many machines have contracts. O(machines)."""
@@ -335,7 +333,7 @@ class State:
         self.last_order, self.last_place = order.number, order.place
         if order.expires_us:
             self.dues.add((order.expires_us, EXPIRE, order.number))
-        self._touch_market()
+        self.digest.touch(MARKET)
         self.digest.touch(("order", order.number))
 
     def _on_bid_placed(self, event: r.BidPlaced) -> None:
@@ -365,7 +363,7 @@ class State:
             order.price, order.place = event.price, event.place
             self.book.reprice(order.slot, order.price, order.place)
             self.last_place = max(self.last_place, event.place)
-            self._touch_market()
+            self.digest.touch(MARKET)
         self._resize(order, event.size)
 
     def _on_bid_amended(self, event: r.BidAmended) -> None:
@@ -393,7 +391,7 @@ class State:
         )  # fmt: skip
         self.last_contract = event.contract
         self.on_machine[event.seller, event.machine].add(event.contract)
-        self._touch_market()
+        self.digest.touch(MARKET)
         self._begin_hour(contract, event)
 
     def _on_contract_renewed(self, event: r.ContractRenewed) -> None:
@@ -478,11 +476,8 @@ class State:
                     self.digest.touch(("answer", event.account, dropped, number))
         session = sessions.get(event.session)
         assert session is not None, event
-        session.answers[event.number] = event
-        session.highest = max(session.highest, event.number)
         self.digest.touch(("answer", event.account, event.session, event.number))
-        while session.answers.peekitem(0)[0] < session.highest - MOST_NUMBERS:
-            number, _ = session.answers.popitem(0)
+        for number in session.remember(event.number, event):
             self.digest.touch(("answer", event.account, event.session, number))
 
     def _on_orders_answered(self, event: r.OrdersAnswered) -> None:

@@ -3,17 +3,19 @@
 The bank and the fees are accounts like the others, so that the sum over all of them is zero (R1).
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+import sqlite3
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
     CheckConstraint,
     Column,
+    ColumnElement,
     Connection,
-    Index,
     Integer,
+    ScalarSelect,
     Table,
     Text,
     bindparam,
@@ -21,8 +23,22 @@ from sqlalchemy import (
     select,
 )
 
-from events.records import BANK, FEES, AccountOpened, Deposited, Event, MarketOpened, Voted
-from projections.tables import METADATA, Moment, chunks, rows
+from events.records import (
+    BANK,
+    FEES,
+    AccountOpened,
+    AccountReinstated,
+    AccountSuspended,
+    ContractOpened,
+    ContractRenewed,
+    Deposited,
+    Event,
+    HoldReturned,
+    HourCharged,
+    MarketOpened,
+    Voted,
+)
+from projections.tables import METADATA, Handler, Moment, insert_of, rows, text_of
 
 PRIOR = 500_000  # reputation before any vote: half good, in parts per million (R26)
 
@@ -36,139 +52,165 @@ ACCOUNTS = Table(
     Column("held", Integer, nullable=False),
     Column("reputation", Integer, nullable=False),
     Column("lines", Integer, nullable=False),  # of its statement, so far
+    Column(
+        "suspended", Integer, nullable=False
+    ),  # for this request, which it did not sign (R35); 0: it is not
     CheckConstraint(f"(free >= 0 OR account = '{BANK}') AND held >= 0", "nothing_is_owed"),
 )
 
 LINES = Table(
     "statement_lines",
     METADATA,
-    Column("account", Text, primary_key=True),
-    Column("line", Integer, primary_key=True),  # rising by 1 within the account
-    Column("commit", Integer, nullable=False),
+    Column("account", Integer, primary_key=True, autoincrement=False),  # its place
+    Column("line", Integer, primary_key=True, autoincrement=False),  # rising by 1 within the account
+    Column("commit", Integer, nullable=False),  # never falling within the account
     Column("now_us", Integer, nullable=False),
     Column("event", Text, nullable=False),
     Column("contract", Integer, nullable=False),  # 0: none
     Column("hour", Integer, nullable=False),
-    Column("counterparty", Text, nullable=False),
+    Column("counterparty", Integer, nullable=False),  # its place
     Column("text", Text, nullable=False),
     Column("free", Integer, nullable=False),  # change, in micro-credits
     Column("held", Integer, nullable=False),
     Column("free_after", Integer, nullable=False),
     Column("held_after", Integer, nullable=False),
-    Index("statement_by_commit", "account", "commit", "line"),
 )
 
 LINE = ("line", "commit", "now_us", "event", "contract", "hour", "counterparty", "text", "free", "held")
 
+_OPENED = insert_of(ACCOUNTS)
+_CHANGED = text_of(
+    ACCOUNTS.update()
+    .where(ACCOUNTS.c.place == bindparam("key"))
+    .values(
+        free=bindparam("f"),
+        held=bindparam("h"),
+        reputation=bindparam("r"),
+        lines=bindparam("l"),
+        suspended=bindparam("s"),
+    ),
+    *("f", "h", "r", "l", "s", "key"),
+)
+_LINE = insert_of(LINES)
+
 
 @dataclass(slots=True)
 class Balance:
-    """One account's money and the number of lines in its statement."""
+    """One account as it is now: its money, its reputation and the number of lines in its statement."""
 
+    place: int
+    account: str
+    name: str
     free: int
     held: int
+    reputation: int
     lines: int
+    suspended: int
+    stored: bool  # whether the store has a row of it
 
 
-def fold(connection: Connection, commit: int, moments: Sequence[Moment]) -> None:
-    """Fold one commit's events."""
-    opened: list[dict[str, Any]] = []
-    votes: list[dict[str, Any]] = []
-    changes: list[tuple[int, Event, dict[str, list[int]]]] = []
-    for now_us, event in moments:
-        match event:
-            case MarketOpened():
-                opened += (_row(BANK, BANK), _row(FEES, FEES))
-            case AccountOpened():
-                opened.append(_row(event.account, event.name))
-            case Voted():
-                votes.append({"key": event.about, "reputation": event.reputation})
-        moved = _changes(event)
-        if moved:
-            changes.append((now_us, event, moved))
-    if opened:
-        connection.execute(ACCOUNTS.insert(), opened)
-    if votes:
-        by_key = ACCOUNTS.c.account == bindparam("key")
-        connection.execute(ACCOUNTS.update().where(by_key).values(reputation=bindparam("reputation")), votes)
-    if changes:
-        _book(connection, commit, changes)
+Balances = dict[str, Balance]  # by account
 
 
-def _row(account: str, name: str) -> dict[str, Any]:
-    return {"account": account, "name": name, "free": 0, "held": 0, "reputation": PRIOR, "lines": 0}
+class Fold:
+    """All accounts; O(accounts) memory between transactions."""
 
+    def __init__(self, connection: Connection, moment: Moment) -> None:
+        self.balances: Balances = {
+            row.account: Balance(**row._mapping, stored=True) for row in connection.execute(select(ACCOUNTS))
+        }
+        self._moment = moment
+        self._changed: dict[int, Balance] = {}
+        self._lines: list[tuple[Any, ...]] = []
 
-def _changes(event: Event) -> dict[str, list[int]]:
-    """What an event changes: [free, held] by account. The sum is zero (R1)."""
-    changes: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for source, source_purse, target, target_purse, amount in event.movements():
-        changes[source][source_purse == "held"] -= amount
-        changes[target][target_purse == "held"] += amount
-    assert sum(free + held for free, held in changes.values()) == 0, event
-    return changes
+    def handlers(self) -> Mapping[type[Event], Handler]:
+        """What to call for which events."""
+        return {
+            MarketOpened: self._on_market_opened,
+            AccountOpened: lambda event: self._open(event.account, event.name),
+            AccountSuspended: lambda event: self._suspend(event.account, event.request),
+            AccountReinstated: lambda event: self._suspend(event.account, 0),
+            Voted: self._on_voted,
+            Deposited: self._on_deposited,
+            ContractOpened: lambda event: self._move(event, 1, event.machine),
+            ContractRenewed: lambda event: self._move(event, event.hour, ""),
+            HourCharged: lambda event: self._move(event, event.hour, ""),
+            HoldReturned: lambda event: self._move(event, event.hour, event.reason),
+        }
 
+    def _on_market_opened(self, _event: MarketOpened) -> None:
+        self._open(BANK, BANK)
+        self._open(FEES, FEES)
 
-def _book(
-    connection: Connection, commit: int, changes: Sequence[tuple[int, Event, dict[str, list[int]]]]
-) -> None:
-    """Write the statement lines and the balances after them."""
-    balances: dict[str, Balance] = {}
-    for keys in chunks({account for _, _, moved in changes for account in moved}):
-        wanted = select(ACCOUNTS.c.account, ACCOUNTS.c.free, ACCOUNTS.c.held, ACCOUNTS.c.lines)
-        for row in connection.execute(wanted.where(ACCOUNTS.c.account.in_(keys))):
-            balances[row.account] = Balance(row.free, row.held, row.lines)
-    lines: list[dict[str, Any]] = []
-    for now_us, event, moved in changes:
-        for account, (free, held) in moved.items():
-            balance = balances[account]
+    def _open(self, account: str, name: str) -> None:
+        balance = Balance(len(self.balances) + 1, account, name, 0, 0, PRIOR, 0, 0, False)
+        self.balances[account] = self._changed[balance.place] = balance
+
+    def _suspend(self, account: str, request: int) -> None:
+        balance = self.balances[account]
+        balance.suspended = request
+        self._changed[balance.place] = balance
+
+    def _on_voted(self, event: Voted) -> None:
+        about = self.balances[event.about]
+        about.reputation = event.reputation
+        self._changed[about.place] = about
+
+    def _on_deposited(self, event: Deposited) -> None:
+        bank, account = self.balances[BANK], self.balances[event.account]
+        parties = {BANK: account.place, event.account: bank.place}
+        self._book(event, parties, account.place, 0, 0, event.reference)
+
+    def _move(self, event: Any, hour: int, text: str) -> None:
+        """Money between a buyer, a seller and the fees, whose lines name the buyer: it was his money."""
+        buyer, seller = self.balances[event.buyer].place, self.balances[event.seller].place
+        self._book(event, {event.buyer: seller}, buyer, event.contract, hour, text)
+
+    def _book(
+        self, event: Event, parties: dict[str, int], other: int, contract: int, hour: int, text: str
+    ) -> None:
+        """A line for every account that the event moves money of. Its counterparty is in `parties`, or
+        else `other`. The sum of all changes is zero (R1)."""
+        changes: dict[str, list[int]] = {}
+        for source, source_purse, target, target_purse, amount in event.movements():
+            change = changes.setdefault(source, [0, 0])
+            change[source_purse == "held"] -= amount
+            change = changes.setdefault(target, [0, 0])
+            change[target_purse == "held"] += amount
+        commit, now_us = self._moment.commit, self._moment.now_us
+        for account, (free, held) in changes.items():
+            balance = self.balances[account]
             balance.free += free
             balance.held += held
             balance.lines += 1
-            lines.append(
-                {
-                    "account": account,
-                    "line": balance.lines,
-                    "commit": commit,
-                    "now_us": now_us,
-                    "event": event.kind,
-                    "contract": getattr(event, "contract", 0),
-                    "hour": getattr(event, "hour", 1 if event.kind == "contract_opened" else 0),
-                    "counterparty": _counterparty(event, account),
-                    "text": _text(event),
-                    "free": free,
-                    "held": held,
-                    "free_after": balance.free,
-                    "held_after": balance.held,
-                }
-            )
-    connection.execute(LINES.insert(), lines)
-    update = ACCOUNTS.update().where(ACCOUNTS.c.account == bindparam("key"))
-    connection.execute(
-        update.values(free=bindparam("f"), held=bindparam("h"), lines=bindparam("l")),
-        [{"key": key, "f": b.free, "h": b.held, "l": b.lines} for key, b in balances.items()],
-    )
+            self._changed[balance.place] = balance
+            self._lines.append(
+                (
+                    balance.place, balance.lines, commit, now_us, event.kind, contract, hour,
+                    parties.get(account, other), text, free, held, balance.free, balance.held,
+                )
+            )  # fmt: skip
 
-
-def _counterparty(event: Event, account: str) -> str:
-    """The other account of an event that moves money; the bank's and the fees' is whose money it was."""
-    if isinstance(event, Deposited):
-        return event.account if account == BANK else BANK
-    buyer, seller = event.accounts()
-    return seller if account == buyer else buyer
-
-
-def _text(event: Event) -> str:
-    """What a line says besides its numbers: the deposit's reference, the return's reason, the machine."""
-    for name in ("reference", "reason", "machine"):
-        text = getattr(event, name, "")
-        if text:
-            return str(text)
-    return ""
+    def write(self, driver: sqlite3.Connection) -> None:
+        """Write what was folded."""
+        changed = self._changed.values()
+        new, old = [b for b in changed if not b.stored], [b for b in changed if b.stored]
+        driver.executemany(
+            _OPENED,
+            [(b.place, b.account, b.name, b.free, b.held, b.reputation, b.lines, b.suspended) for b in new],
+        )
+        driver.executemany(
+            _CHANGED, [(b.free, b.held, b.reputation, b.lines, b.suspended, b.place) for b in old]
+        )
+        for balance in new:
+            balance.stored = True
+        driver.executemany(_LINE, self._lines)
+        self._changed.clear()
+        self._lines.clear()
 
 
 def account_row(connection: Connection, account: str) -> dict[str, Any] | None:
-    """{"account", "name", "free", "held", "reputation"}, or None where there is no such account."""
+    """{"account", "name", "free", "held", "reputation", "suspended"}, or None: there is no such account."""
     for _, row in account_rows(connection, account=account):
         return row
     return None
@@ -179,9 +221,7 @@ def account_rows(
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """(place, row) of all accounts (or the one), the bank and the fees first; `most` + 1 of them."""
     columns = ACCOUNTS.c
-    wanted = select(
-        columns.place, columns.account, columns.name, columns.free, columns.held, columns.reputation
-    )
+    wanted = select(*(column for column in columns if column is not columns.lines))
     wanted = wanted.where(columns.place > after).order_by(columns.place)
     if account:
         wanted = wanted.where(columns.account == account)
@@ -198,10 +238,13 @@ def accounts_open(connection: Connection) -> int:
 
 
 def line_at(connection: Connection, account: str, commit: int) -> int:
-    """The account's last line as of a commit; 0 if there is none."""
-    wanted = select(func.max(LINES.c.line)).where(LINES.c.account == account, LINES.c.commit <= commit)
-    wanted = wanted.group_by(LINES.c.commit).order_by(LINES.c.commit.desc()).limit(1)
-    return int(connection.execute(wanted).scalar() or 0)
+    """The account's last line as of a commit; 0 if there is none. O(log lines) look-ups."""
+    wanted = select(ACCOUNTS.c.place, ACCOUNTS.c.lines).where(ACCOUNTS.c.account == account)
+    place, lines = connection.execute(wanted).one()
+    of = select(LINES.c.commit).where(LINES.c.account == place, LINES.c.line == bindparam("l"))
+    return bisect_right(
+        range(1, lines + 1), commit, key=lambda line: connection.execute(of, {"l": line}).scalar_one()
+    )
 
 
 def statement_lines(
@@ -211,7 +254,13 @@ def statement_lines(
 
     Rows have `free_after` and `held_after` besides what a statement shows.
     """
-    wanted = select(LINES).where(LINES.c.account == account, LINES.c.line > after, LINES.c.line <= last)
+    other = ACCOUNTS.alias()
+    columns: dict[str, ColumnElement[Any]] = {
+        column.name: column for column in LINES.columns if column.name != "account"
+    }
+    columns["counterparty"] = other.c.account.label("counterparty")
+    wanted = select(*columns.values()).join(other, other.c.place == LINES.c.counterparty)
+    wanted = wanted.where(LINES.c.account == place_of(account), LINES.c.line > after, LINES.c.line <= last)
     for row in rows(connection, wanted.order_by(LINES.c.line).limit(most + 1)):
         yield row["line"], row
 
@@ -219,8 +268,14 @@ def statement_lines(
 def balance_after(connection: Connection, account: str, line: int) -> tuple[int, int]:
     """(free, held) after a line; line 0 is before the first."""
     wanted = select(LINES.c.free_after, LINES.c.held_after)
-    row = connection.execute(wanted.where(LINES.c.account == account, LINES.c.line == line)).one_or_none()
+    wanted = wanted.where(LINES.c.account == place_of(account), LINES.c.line == line)
+    row = connection.execute(wanted).one_or_none()
     return (0, 0) if row is None else (row.free_after, row.held_after)
+
+
+def place_of(account: str) -> ScalarSelect[int]:
+    """The place of an account, as a part of a query."""
+    return select(ACCOUNTS.c.place).where(ACCOUNTS.c.account == account).scalar_subquery()
 
 
 def statement(

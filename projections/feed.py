@@ -1,16 +1,34 @@
-"""The feed: what each account should know, numbered without gaps, kept so that a gap can be filled."""
+"""The feed: what each account should know, numbered without gaps, kept so that a gap can be filled.
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+Numbers and messages follow from the commits alone, whatever batches they come in. So a message may be
+published before it is stored: who dies in between makes the same message again.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Column, Connection, Index, Integer, Table, Text, select
-from sqlalchemy.dialects.sqlite import insert
+import msgspec
+from sqlalchemy import (
+    Column,
+    Connection,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    UniqueConstraint,
+    bindparam,
+    select,
+)
 
 from events import subjects
-from events.records import ClockMoved
-from events.wire import dumps, loads
-from projections.tables import METADATA, Moment, chunks
+from events.commit import Commit
+from events.records import EVENTS, Answered, ClockMoved, Event, OrdersAnswered
+from events.wire import loads
+from projections.answers import Answers, place
+from projections.tables import METADATA, insert_of, text_of
 
 EVERYBODY = "market"  # whose messages go to `feed.market`; an account's key begins with U
 MESSAGE_BYTES = 128 * 1024  # of events in one message; a commit that says more to an account takes several
@@ -18,51 +36,128 @@ MESSAGE_BYTES = 128 * 1024  # of events in one message; a commit that says more 
 FEEDS = Table(
     "feeds",
     METADATA,
-    Column("account", Text, primary_key=True),
+    Column("feed", Integer, primary_key=True),  # in the order in which they were first told something
+    Column("account", Text, nullable=False, unique=True),
     Column("last", Integer, nullable=False),
 )
 
 MESSAGES = Table(
     "feed_messages",
     METADATA,
-    Column("account", Text, primary_key=True),
-    Column("n", Integer, primary_key=True),
+    Column("place", Integer, primary_key=True),  # of all messages, in the order of the commits
+    Column("feed", Integer, nullable=False),
+    Column("n", Integer, nullable=False),
     Column("commit", Integer, nullable=False),
-    Column("now_us", Integer, nullable=False),
-    Column("events", Text, nullable=False),  # a JSON list
-    Index("feed_by_commit", "commit"),
+    Column("message", LargeBinary, nullable=False),  # as it is published: JSON
+    UniqueConstraint("feed", "n"),
 )
 
+_NEW = insert_of(FEEDS)
+_ANSWERS: frozenset[type[Event]] = frozenset((Answered, OrdersAnswered))
+_ANSWER_KINDS = frozenset(answer.kind for answer in _ANSWERS)
+_ENCODER = msgspec.json.Encoder()
+_LAST = text_of(
+    FEEDS.update().where(FEEDS.c.feed == bindparam("key")).values(last=bindparam("now")), "now", "key"
+)
+_MESSAGE = insert_of(MESSAGES, "place")
 
-def fold(connection: Connection, commit: int, moments: Sequence[Moment]) -> None:
-    """Fold one commit's events: a message for every account that they name, and one for everybody."""
-    told: dict[str, list[bytes]] = defaultdict(list)
-    for _, event in moments:
-        if isinstance(event, ClockMoved):
-            continue
-        data = dumps(event.wire())
-        for account in dict.fromkeys(event.accounts() or (EVERYBODY,)):
-            told[account].append(data)
-    last: dict[str, int] = dict.fromkeys(told, 0)
-    for keys in chunks(told):
-        for row in connection.execute(select(FEEDS).where(FEEDS.c.account.in_(keys))):
-            last[row.account] = row.last
-    now_us = moments[-1][0] if moments else 0
-    rows: list[dict[str, Any]] = []
-    for account, events in told.items():
-        for part in _parts(events):
-            last[account] += 1
-            text = (b"[" + b",".join(part) + b"]").decode()
-            rows.append(
-                {"account": account, "n": last[account], "commit": commit, "now_us": now_us, "events": text}
-            )
-    if rows:
-        connection.execute(MESSAGES.insert(), rows)
-        counted = insert(FEEDS)
-        connection.execute(
-            counted.on_conflict_do_update(index_elements=["account"], set_={"last": counted.excluded.last}),
-            [{"account": account, "last": n} for account, n in last.items()],
-        )
+Message = tuple[str, bytes]  # subject and data
+
+
+@dataclass(slots=True)
+class Feed:
+    """One account's feed, or everybody's: its row, and what the present commit says to it."""
+
+    number: int
+    account: str
+    subject: str
+    last: int
+    stored: bool  # whether the store has a row of it
+    told: list[bytes]
+
+
+class Fold:
+    """All feeds; O(accounts) memory between transactions."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._feeds = {
+            row.account: Feed(row.feed, row.account, _subject(row.account), row.last, True, [])
+            for row in connection.execute(select(FEEDS))
+        }
+        self._answers = Answers()
+        self._messages: list[tuple[int, int, int, bytes]] = []
+        self._changed: dict[int, Feed] = {}
+
+    def fold(self, commit: Commit, now_us: int) -> tuple[list[Message], int]:
+        """A message for every account that the commit's events name, and one for everybody; and market
+        time after it, which was `now_us` before."""
+        told: list[Feed] = []
+        feeds, encode = self._feeds, _ENCODER.encode
+        for _, event in commit.events:
+            kind = type(event)
+            if kind is ClockMoved:
+                now_us = event.now_us  # type: ignore[attr-defined]  # of a clock_moved
+                continue
+            data = encode(event)
+            for account in _ACCOUNTS[kind](event):
+                feed = feeds.get(account) or self._new(account)
+                if not feed.told:
+                    told.append(feed)
+                feed.told.append(data)
+                if kind in _ANSWERS:
+                    self._answers.fold(event, feed.number, feed.last + 1)
+        messages: list[Message] = []
+        for feed in told:
+            for part in _parts(feed.told):
+                feed.last += 1
+                data = b'{"n":%d,"commit":%d,"now_us":%d,"events":[%b]}' % (
+                    feed.last,
+                    commit.number,
+                    now_us,
+                    b",".join(part),
+                )
+                messages.append((feed.subject, data))
+                self._messages.append((feed.number, feed.last, commit.number, data))
+            feed.told = []
+            self._changed[feed.number] = feed
+        return messages, now_us
+
+    def _new(self, account: str) -> Feed:
+        feed = Feed(len(self._feeds) + 1, account, _subject(account), 0, False, [])
+        self._feeds[account] = feed
+        return feed
+
+    def write(self, driver: sqlite3.Connection) -> None:
+        """Write what was folded."""
+        changed = self._changed.values()
+        new, old = [feed for feed in changed if not feed.stored], [feed for feed in changed if feed.stored]
+        driver.executemany(_NEW, [(feed.number, feed.account, feed.last) for feed in new])
+        driver.executemany(_LAST, [(feed.last, feed.number) for feed in old])
+        for feed in new:
+            feed.stored = True
+        driver.executemany(_MESSAGE, self._messages)
+        self._messages.clear()
+        self._changed.clear()
+        self._answers.write(driver)
+
+
+def _subject(account: str) -> str:
+    return subjects.FEED_MARKET if account == EVERYBODY else subjects.feed(account)
+
+
+def _accounts(parties: Sequence[str]) -> Callable[[Any], Sequence[str]]:
+    """What gives the accounts that an event of a kind is told to, each once."""
+    if not parties:
+        return lambda event: (EVERYBODY,)
+    get: Callable[[Any], Any] = attrgetter(*parties)
+    if len(parties) == 1:
+        return lambda event: (get(event),)
+    return lambda event: tuple(dict.fromkeys(get(event)))
+
+
+_ACCOUNTS: dict[type[Event], Callable[[Any], Sequence[str]]] = {
+    kind: _accounts(kind.PARTIES) for kind in EVENTS.values()
+}
 
 
 def _parts(events: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
@@ -85,18 +180,35 @@ def message_rows(
     connection: Connection, account: str, *, since: int, most: int
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """(n, message) with numbers > `since`, in order; `most` + 1 of them."""
-    wanted = select(MESSAGES).where(MESSAGES.c.account == account, MESSAGES.c.n > since)
+    wanted = select(MESSAGES.c.n, MESSAGES.c.message).join(FEEDS, FEEDS.c.feed == MESSAGES.c.feed)
+    wanted = wanted.where(FEEDS.c.account == account, MESSAGES.c.n > since)
     for row in connection.execute(wanted.order_by(MESSAGES.c.n).limit(most + 1)):
-        yield row.n, {"n": row.n, "commit": row.commit, "now_us": row.now_us, "events": loads(row.events)}
+        yield row.n, loads(row.message)
 
 
-def to_publish(connection: Connection, after: int) -> list[tuple[str, bytes]]:
-    """(subject, message) of all commits > `after`, each account's in order."""
-    wanted = select(MESSAGES).where(MESSAGES.c.commit > after)
-    return [
-        (
-            subjects.FEED_MARKET if row.account == EVERYBODY else subjects.feed(row.account),
-            f'{{"n":{row.n},"commit":{row.commit},"now_us":{row.now_us},"events":{row.events}}}'.encode(),
-        )
-        for row in connection.execute(wanted.order_by(MESSAGES.c.commit, MESSAGES.c.account, MESSAGES.c.n))
-    ]
+def answer(connection: Connection, account: str, session: int, number: int) -> dict[str, Any] | None:
+    """The first answer to a numbered request of the account, as on the wire, or None."""
+    feed = connection.execute(select(FEEDS.c.feed).where(FEEDS.c.account == account)).scalar()
+    n = None if feed is None else place(connection, feed, session, number)
+    if n is None:
+        return None
+    wanted = select(MESSAGES.c.message).where(MESSAGES.c.feed == feed, MESSAGES.c.n >= n)
+    for message in connection.execute(wanted.order_by(MESSAGES.c.n)).scalars():
+        for event in loads(message)["events"]:
+            if event["kind"] in _ANSWER_KINDS and (event["session"], event["number"]) == (session, number):
+                return dict(event)
+    raise AssertionError(f"message {n} of feed {feed} and those behind it do not answer {session}/{number}")
+
+
+def to_publish(connection: Connection, after: int) -> list[Message]:
+    """The messages of all commits > `after`, in order. O(these)."""
+    wanted = select(FEEDS.c.account, MESSAGES.c.commit, MESSAGES.c.message)
+    wanted = wanted.join(FEEDS, FEEDS.c.feed == MESSAGES.c.feed).order_by(MESSAGES.c.place.desc())
+    messages: list[Message] = []
+    with connection.execute(wanted) as result:
+        for row in result:
+            if row.commit <= after:
+                break
+            messages.append((_subject(row.account), row.message))
+    messages.reverse()
+    return messages

@@ -1,14 +1,15 @@
 """Machines and presence: what sellers offer, and who is heard (R6, R19)."""
 
-from collections.abc import Iterator, Sequence
+import sqlite3
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import JSON, Boolean, Column, Connection, Integer, Table, Text, UniqueConstraint, func, select
-from sqlalchemy.dialects.sqlite import insert
 
-from events.records import MachineStated, PartyBack, PartyLost
+from events.records import Event, MachineStated, PartyBack, PartyLost
+from events.wire import dumps
 from projections.accounts import ACCOUNTS
-from projections.tables import METADATA, Moment
+from projections.tables import METADATA, Handler, upsert_of
 
 MACHINES = Table(
     "machines",
@@ -35,24 +36,44 @@ READY = (  # a machine that was stated and is heard
 )
 
 
-def fold(connection: Connection, _commit: int, moments: Sequence[Moment]) -> None:
-    """Fold one commit's events."""
-    for _, event in moments:
-        match event:
-            case MachineStated():
-                said = {"cpus": event.cpus, "numbers": event.numbers, "flags": event.flags}
-                stated = insert(MACHINES).values(account=event.account, machine=event.machine, **said)
-                connection.execute(
-                    stated.on_conflict_do_update(index_elements=["account", "machine"], set_=said)
-                )
-            case PartyBack() | PartyLost():
-                present = isinstance(event, PartyBack)
-                heard = insert(PRESENCE).values(account=event.account, party=event.party, present=present)
-                connection.execute(
-                    heard.on_conflict_do_update(
-                        index_elements=["account", "party"], set_={"present": present}
-                    )
-                )
+_STATED = upsert_of(MACHINES, ("account", "machine"), ("cpus", "numbers", "flags"), "place")
+_HEARD = upsert_of(PRESENCE, ("account", "party"), ("present",))
+
+
+class Fold:
+    """Machines and presence; nothing stays in memory between transactions."""
+
+    def __init__(self) -> None:
+        self._stated: dict[tuple[str, str], MachineStated] = {}
+        self._heard: dict[tuple[str, str], bool] = {}
+
+    def handlers(self) -> Mapping[type[Event], Handler]:
+        """What to call for which events."""
+        return {MachineStated: self._on_stated, PartyBack: self._on_back, PartyLost: self._on_lost}
+
+    def _on_stated(self, event: MachineStated) -> None:
+        self._stated[event.account, event.machine] = event
+
+    def _on_back(self, event: PartyBack) -> None:
+        self._heard[event.account, event.party] = True
+
+    def _on_lost(self, event: PartyLost) -> None:
+        self._heard[event.account, event.party] = False
+
+    def write(self, driver: sqlite3.Connection) -> None:
+        """Write what was folded."""
+        if self._stated:
+            driver.executemany(
+                _STATED,
+                [
+                    (*key, event.cpus, dumps(event.numbers).decode(), dumps(event.flags).decode())
+                    for key, event in self._stated.items()
+                ],
+            )
+            self._stated.clear()
+        if self._heard:
+            driver.executemany(_HEARD, [(*key, present) for key, present in self._heard.items()])
+            self._heard.clear()
 
 
 def machine_rows(

@@ -1,14 +1,28 @@
-"""The market itself: its terms, the writer's epoch, the clock, and whether it is frozen or halted."""
+"""The market itself: its terms, its rules, the writer's epoch, the clock, whether it is frozen or halted."""
 
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Column, Connection, Integer, Table, Text, select
 
-from events.records import ClockMoved, EpochOpened, Frozen, Halted, MarketOpened, Resumed, Unfrozen
-from projections.tables import METADATA, Moment
+from events.records import (
+    ClockMoved,
+    EpochOpened,
+    Event,
+    Frozen,
+    Halted,
+    MarketOpened,
+    Resumed,
+    RulesChanged,
+    SignaturesChecked,
+    Unfrozen,
+)
+from projections.tables import METADATA, Handler, Moment, upsert_of
 
 TERMS = ("operator", "exchange", "hour_us", "lost_after_us", "fee_ppm")
+
+START = {"now_us": 0, "frozen": "", "halted": "", "epoch": 0, "rules": 1, "checked": 0}
 
 MARKET = Table(
     "market",
@@ -22,32 +36,54 @@ MARKET = Table(
     Column("now_us", Integer, nullable=False),
     Column("frozen", Text, nullable=False),  # the reason, "" while time goes on (R22)
     Column("halted", Text, nullable=False),  # the reason, "" while everything matches (R21)
+    Column("rules", Integer, nullable=False),  # the version by which it decides (R34)
+    Column("checked", Integer, nullable=False),  # signatures of requests up to here are checked (R35)
 )
 
+_ROW = upsert_of(MARKET, ("operator",), tuple(START))
 
-def fold(connection: Connection, _commit: int, moments: Sequence[Moment]) -> None:
-    """Fold one commit's events."""
-    changes: dict[str, int | str] = {}
-    for now_us, event in moments:
-        match event:
-            case MarketOpened():
-                terms = {name: getattr(event, name) for name in TERMS}
-                row = terms | {"epoch": 0, "now_us": now_us, "frozen": "", "halted": ""}
-                connection.execute(MARKET.insert(), row)
-            case EpochOpened():
-                changes["epoch"] = event.epoch
-            case ClockMoved():
-                changes["now_us"] = event.now_us
-            case Frozen():
-                changes["frozen"] = event.reason
-            case Unfrozen():
-                changes["frozen"] = ""
-            case Halted():
-                changes["halted"] = event.reason
-            case Resumed():
-                changes["halted"] = ""
-    if changes:
-        connection.execute(MARKET.update(), changes)
+
+class Fold:
+    """The market's one row."""
+
+    def __init__(self, connection: Connection, moment: Moment) -> None:
+        row = connection.execute(select(MARKET)).mappings().one_or_none()
+        self._row: dict[str, Any] = dict(row or START)
+        self._moment = moment
+        self._changed = False
+
+    def handlers(self) -> Mapping[type[Event], Handler]:
+        """What to call for which events."""
+        return {
+            MarketOpened: self._on_opened,
+            EpochOpened: lambda event: self._set("epoch", event.epoch),
+            ClockMoved: self._on_clock_moved,
+            Frozen: lambda event: self._set("frozen", event.reason),
+            Unfrozen: lambda event: self._set("frozen", ""),
+            Halted: lambda event: self._set("halted", event.reason),
+            Resumed: lambda event: self._set("halted", ""),
+            RulesChanged: lambda event: self._set("rules", event.version),
+            SignaturesChecked: lambda event: self._set("checked", event.through),
+        }
+
+    def _set(self, name: str, value: int | str) -> None:
+        self._row[name] = value
+        self._changed = True
+
+    def _on_opened(self, event: MarketOpened) -> None:
+        for name in TERMS:
+            self._set(name, getattr(event, name))
+
+    def _on_clock_moved(self, event: ClockMoved) -> None:
+        self._moment.now_us = event.now_us
+        self._changed = True
+
+    def write(self, driver: sqlite3.Connection) -> None:
+        """Write what was folded."""
+        if self._changed and "operator" in self._row:
+            self._row["now_us"] = self._moment.now_us
+            driver.execute(_ROW, [self._row[column.name] for column in MARKET.columns])
+            self._changed = False
 
 
 def now_us(connection: Connection) -> int:
@@ -61,10 +97,8 @@ def operator(connection: Connection) -> str:
 
 
 def status(connection: Connection) -> dict[str, Any]:
-    """Clock, freeze, halt, epoch and terms; `terms` is None before the market was opened."""
+    """The market as it is now; `terms` is None before it was opened."""
     row = connection.execute(select(MARKET)).mappings().one_or_none()
     if row is None:
-        return {"now_us": 0, "frozen": "", "halted": "", "epoch": 0, "terms": None}
-    return {name: row[name] for name in ("now_us", "frozen", "halted", "epoch")} | {
-        "terms": {name: row[name] for name in TERMS}
-    }
+        return START | {"terms": None}
+    return {name: row[name] for name in START} | {"terms": {name: row[name] for name in TERMS}}

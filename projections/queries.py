@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from events.records import BANK, FEES
 from events.requests import NUMBER, Account, Choice, Form, Integer, Truth
 from events.wire import dumps, loads
-from projections import accounts, answers, contracts, feed, machines, market, orders
+from projections import accounts, contracts, feed, machines, market, orders
 from projections.store import Store, cursor
 
 MOST_REPLY_BYTES = 900 * 1024  # NATS takes 1 MiB by default
@@ -150,7 +150,7 @@ def _market_feed(asked: Asked) -> Answer:
 
 def _answer(asked: Asked) -> Answer:
     session, number = asked.arguments["session"], asked.arguments["number"]
-    return Answer(answers.answer(asked.connection, asked.asker, session, number))
+    return Answer(feed.answer(asked.connection, asked.asker, session, number))
 
 
 _AFTER: Forms = {"after": (Integer(0, NUMBER), 0), "most": (Integer(1, MOST_ROWS), MOST_ROWS)}

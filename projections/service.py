@@ -2,8 +2,9 @@
 
     python -m projections.service --server URL --creds FILE --store FILE
 
-A message of the feed is published after its commit is in the store. What was stored and may not have been
-published when a process died is published again by the next one, under the same numbers.
+A message of the feed is sent before its commit is stored, for it follows from the log alone: a process that
+dies between the two is followed by one that makes the same message again, under the same number. What was
+stored, and of which the server may not have everything, is published again.
 
 Queries are read by a thread with a connection of its own: however many and long they are, the log is
 followed, and a signal is obeyed.
@@ -12,9 +13,9 @@ followed, and a signal is obeyed.
 import argparse
 import asyncio
 import contextlib
-import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from events.log import (
     last_sequence,
 )
 from events.records import BadRecordError
+from events.together import together, until_told
 from events.wire import dumps
 from projections import feed
 from projections.queries import reply
@@ -69,15 +71,9 @@ class Service:
             pending_msgs_limit=MOST_COMING,
             pending_bytes_limit=MOST_COMING_BYTES,
         )
-        tasks = [asyncio.create_task(work) for work in (self._follow(), self._answer(), self._pulse())]
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()  # none ends but by an error
+            await together(self._follow(), self._answer(), self._pulse())
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             with contextlib.suppress(nats.errors.Error):
                 await queries.unsubscribe()
 
@@ -100,7 +96,11 @@ class Service:
 
     async def _follow(self) -> None:
         """JOURNAL into the store, and out to the feed."""
-        await self._publish()
+        with self._store.transaction() as connection:
+            messages = feed.to_publish(connection, self._progress.published)
+        await self._publish(messages)
+        self._progress = self._progress._replace(published=self._number)
+        await self._say()
         sequence, number, last, _ = self._progress
         async with CommitReader(self._nc, number, last, sequence) as reader:
             while True:
@@ -117,9 +117,20 @@ class Service:
                             sequence=reader.sequence, commit=reader.number, hash=reader.previous
                         )
                     async with self._storing:
-                        self._store.apply(batch, self._progress)
-                        self._number, self._hash = batch[-1].number, batch[-1].hash
-                        await self._publish()
+                        await self._store_and_publish(batch)
+
+    async def _store_and_publish(self, batch: Sequence[Commit]) -> None:
+        """Commits that follow the store's last: the feed is on its way while they are stored."""
+        published = asyncio.create_task(self._publish(self._store.tell(batch)))
+        try:
+            await asyncio.sleep(0)  # the messages are handed to the system before it is busy with the store
+            self._store.keep(self._progress)
+            self._number, self._hash = batch[-1].number, batch[-1].hash
+            await published
+        finally:
+            published.cancel()
+        self._progress = self._progress._replace(published=self._number)
+        await self._say()
 
     def _new(self, commits: list[Commit]) -> list[Commit]:
         """Those that the store has not; the place to read on may lie before its last commit."""
@@ -131,10 +142,8 @@ class Service:
                 )
         return [commit for commit in commits if commit.number > self._number]
 
-    async def _publish(self) -> None:
-        """The feed of what was stored since the last time, until the server has it all."""
-        with self._store.transaction() as connection:
-            messages = feed.to_publish(connection, self._progress.published)
+    async def _publish(self, messages: Sequence[feed.Message]) -> None:
+        """These messages of the feed, again and again until the server has them all."""
         while True:
             try:
                 for subject, data in messages:
@@ -143,13 +152,11 @@ class Service:
                     else:  # one event; who misses it sees a gap, and may not be told another way
                         print(f"{subject}: {len(data)} bytes are more than the server takes", file=sys.stderr)
                 await self._nc.flush(timeout=5)
-                break
+                return
             except (nats.errors.Error, TimeoutError) as error:
                 if self._nc.is_closed:
                     raise UnreachableError("the connection was closed") from error
                 await asyncio.sleep(0.2)
-        self._progress = self._progress._replace(published=self._number)
-        await self._say()
 
     async def _pulse(self) -> None:
         """Say twice a second that the feed lives."""
@@ -200,16 +207,16 @@ def _read(store: Store, question: Question) -> bytes:
 
 async def serve(server: str, key: Key, path: Path) -> None:
     """Connect and run until SIGTERM or SIGINT. Raises those of ERRORS."""
-    task = asyncio.current_task()
-    assert task is not None
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    with Store(path) as store:
-        nc = await connect(server, key, name="projections", patience=PATIENCE_S)
-        try:
-            await Service(nc, store).run()
-        finally:
-            await nc.close()
+
+    async def run() -> None:
+        with Store(path) as store:
+            nc = await connect(server, key, name="projections", patience=PATIENCE_S)
+            try:
+                await Service(nc, store).run()
+            finally:
+                await nc.close()
+
+    await until_told(run())
 
 
 def main() -> int:
@@ -222,8 +229,6 @@ def main() -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(given.server, Key.load(given.creds), given.store))
-    except asyncio.CancelledError:
-        pass
     except ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -5,6 +5,8 @@ It can be deleted and rebuilt at any time: it holds nothing that is not in JOURN
 
 import contextlib
 import hashlib
+import sqlite3
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,13 +16,14 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from events import faults
 from events.commit import FIRST, Commit
-from events.records import ClockMoved
+from events.records import Event
 from events.wire import dumps, loads
-from projections import accounts, answers, contracts, feed, machines, market, orders
-from projections.tables import METADATA, Moment
+from projections import accounts, contracts, feed, machines, market, orders
+from projections.tables import METADATA, Fold, Handler, Moment, text_of
 
-SCHEMA = 1  # of these tables; a store of another one is rebuilt
+SCHEMA = 2  # of these tables; a store of another one is rebuilt
 APPLICATION = 0x436F7265  # "Core": SQLite's application id, so that no other file is taken for a store
+CACHE_KIB = 32 * 1024  # of the file's pages in memory
 MOST_EVENTS = 4000  # of the commits in one transaction, where there is more than one commit
 
 CURSOR = Table(
@@ -41,9 +44,6 @@ PROGRESS = Table(
     Column("published", Integer, nullable=False),
 )
 
-# In this order: orders ask contracts which orders they were of.
-FOLDS = (market.fold, accounts.fold, machines.fold, contracts.fold, orders.fold, answers.fold, feed.fold)
-
 
 class StoreError(Exception):
     """The store cannot be used; the text is one line that says what to do."""
@@ -59,6 +59,11 @@ class Progress(NamedTuple):
     published: int = 0
 
 
+_CURSOR = text_of(select(CURSOR))
+_MOVE_CURSOR = text_of(CURSOR.update(), "commit", "hash")
+_MOVE_PROGRESS = text_of(PROGRESS.update(), *Progress._fields)
+
+
 class Store:
     """One store; `path` None is in memory. Not for use by several threads.
 
@@ -68,6 +73,9 @@ class Store:
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
         self._connection = _connect(path)
+        self._driver: sqlite3.Connection = self._connection.connection.driver_connection  # type: ignore[assignment]
+        self._folds: _Folds | None = None  # None: to be read from the tables
+        self._told: Sequence[Commit] = ()
         try:
             with self._connection.begin():
                 version = self._connection.exec_driver_sql("PRAGMA user_version").scalar_one()
@@ -119,13 +127,17 @@ class Store:
         with self.transaction() as connection:
             return Progress(*connection.execute(select(PROGRESS)).one())
 
-    def apply(self, commits: Sequence[Commit], progress: Progress | None = None) -> None:
-        """Fold commits, and note `progress`, in one transaction.
+    def tell(self, commits: Sequence[Commit]) -> list[feed.Message]:
+        """What the feed says of commits, to be published; `keep` stores it, and all else that they change.
 
-        Raises StoreError, and changes nothing, if they do not follow the store's last commit.
+        It may be published before: the same commits make the same messages again. Raises StoreError if
+        they do not follow the last commit.
         """
-        with self.transaction():
-            number, last = cursor(self._connection)
+        assert not self._told, "what was told is not kept yet"
+        folds = self._folds or self._remember()
+        number, last = folds.cursor
+        messages: list[feed.Message] = []
+        try:
             for commit in commits:
                 if commit.number != number + 1 or commit.previous != last:
                     raise StoreError(
@@ -133,24 +145,99 @@ class Store:
                         f"{f' {self.path}' if self.path else ''}: the log is another one than it was "
                         "made from; delete the store, it is rebuilt from the log"
                     )
-                self._fold(commit)
+                messages += folds.tell(commit)
                 number, last = commit.number, commit.hash
-            self._connection.execute(CURSOR.update(), {"commit": number, "hash": last})
-            if progress is not None:
-                self._connection.execute(PROGRESS.update(), progress._asdict())
-            faults.point("projections.before-commit")
-        faults.point("projections.after-commit")
+        except BaseException:
+            self._folds = None
+            raise
+        self._told = commits
+        return messages
 
-    def _fold(self, commit: Commit) -> None:
-        """One commit through every projection, each event with its moment."""
-        now_us = market.now_us(self._connection)
-        moments: list[Moment] = []
+    def keep(self, progress: Progress | None = None) -> None:
+        """Fold what was told into all tables, and note `progress`, in one transaction.
+
+        Raises StoreError, and changes nothing, where that cannot be stored.
+        """
+        folds, commits = self._folds, self._told
+        assert folds is not None, "nothing was told"
+        self._folds, self._told = None, ()  # what fails has changed them, but not the store
+        for commit in commits:
+            folds.fold(commit)
+        driver = self._driver
+        try:
+            driver.execute("BEGIN IMMEDIATE")
+            if driver.execute(_CURSOR).fetchone() != folds.cursor:
+                raise StoreError(f"{self.path}: another process writes it; give each one a store of its own")
+            folds.write(driver)
+            if commits:
+                folds.cursor = (commits[-1].number, commits[-1].hash)
+                driver.execute(_MOVE_CURSOR, folds.cursor)
+            if progress is not None:
+                driver.execute(_MOVE_PROGRESS, progress)
+            faults.point("projections.before-commit")
+            driver.execute("COMMIT")
+        except BaseException as error:
+            if driver.in_transaction:
+                driver.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError):  # a full disk, a file that another process holds
+                raise StoreError(f"{self.path}: {error}") from error
+            raise
+        faults.point("projections.after-commit")
+        self._folds = folds
+
+    def apply(self, commits: Sequence[Commit], progress: Progress | None = None) -> None:
+        """Fold commits, and note `progress`, in one transaction.
+
+        Raises StoreError, and changes nothing, if they do not follow the store's last commit.
+        """
+        self.tell(commits)
+        self.keep(progress)
+
+    def _remember(self) -> "_Folds":
+        """The folds, with what they remember of the tables. O(accounts)."""
+        with self.transaction() as connection:
+            self._folds = _Folds(connection)
+        return self._folds
+
+
+class _Folds:
+    """All folds, as of the store's `cursor`; what is folded beyond it waits to be written."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.cursor = cursor(connection)
+        moment = self._moment = Moment(self.cursor[0], market.now_us(connection))
+        self._feed, self._told_us = feed.Fold(connection), moment.now_us
+        money = accounts.Fold(connection, moment)
+        self._folds: tuple[Fold, ...] = (
+            market.Fold(connection, moment),
+            money,
+            machines.Fold(),
+            contracts.Fold(money.balances),
+            orders.Fold(money.balances),  # behind contracts, of which it asks whose orders they were
+        )
+        self._handlers: dict[type[Event], list[Handler]] = defaultdict(list)
+        for fold in self._folds:
+            for kind, handler in fold.handlers().items():
+                self._handlers[kind].append(handler)
+
+    def tell(self, commit: Commit) -> list[feed.Message]:
+        """What the feed says of the next commit."""
+        messages, self._told_us = self._feed.fold(commit, self._told_us)
+        return messages
+
+    def fold(self, commit: Commit) -> None:
+        """The next commit through all other folds."""
+        self._moment.commit = commit.number
+        handlers = self._handlers
         for _, happened in commit.events:
-            if isinstance(happened, ClockMoved):
-                now_us = happened.now_us
-            moments.append((now_us, happened))
-        for fold in FOLDS:
-            fold(self._connection, commit.number, moments)
+            for handle in handlers.get(type(happened), ()):
+                handle(happened)
+
+    def write(self, driver: sqlite3.Connection) -> None:
+        """Write what was folded; inside a transaction."""
+        self._feed.write(driver)
+        for fold in self._folds:
+            fold.write(driver)
 
 
 def cursor(connection: Connection) -> tuple[int, str]:
@@ -204,7 +291,7 @@ def digest(store: Store) -> str:
                 continue
             whole.update(dumps([table.name, [column.name for column in table.columns]]))
             for row in connection.execute(select(table).order_by(*table.primary_key.columns)):
-                whole.update(dumps(list(row)))
+                whole.update(dumps([v.decode() if isinstance(v, bytes) else v for v in row]))
     return whole.hexdigest()
 
 
@@ -221,6 +308,8 @@ def _connect(path: Path | None) -> Connection:
     def settle(connection: Any, _record: object) -> None:
         connection.isolation_level = None
         connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        connection.execute("PRAGMA temp_store = MEMORY")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

@@ -1,25 +1,67 @@
-"""What every projection shares: the tables' metadata, and the moment at which an event happened."""
+"""What every projection shares: the tables' metadata, their SQL as text, and the moment of an event.
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
-from typing import Any, TypeVar
+Tables are defined once, with SQLAlchemy, and queries are written with it. What is written for every event
+is the same statement again and again: its text is made once, and handed to the driver with many rows.
+"""
 
-from sqlalchemy import Connection, MetaData, Select
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, MetaData, Select, Table, bindparam
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.sql.expression import ClauseElement
 
 from events.records import Event
 
 METADATA = MetaData()
-Moment = tuple[int, Event]  # market time in µs, and what happened then
-MOST_VARIABLES = 1000  # values in one statement; SQLite takes 32,766
 
-T = TypeVar("T")
+_DIALECT = sqlite.dialect(paramstyle="qmark")
 
 
-def chunks(values: Iterable[T]) -> Iterator[Sequence[T]]:
-    """Parts of `values` that fit into one statement."""
-    iterator = iter(values)
-    while chunk := tuple(islice(iterator, MOST_VARIABLES)):
-        yield chunk
+@dataclass(slots=True)
+class Moment:
+    """The commit that is being folded, and market time in µs; all folds look at the same."""
+
+    commit: int
+    now_us: int
+
+
+Handler = Callable[[Any], None]
+
+
+class Fold(Protocol):
+    """One projection: what it remembers between transactions, and what is to be written in the next.
+
+    Each event goes to the handlers of its kind, in the order of the log. `write` brings the tables up to
+    what was folded since the last time, with each row once, however often it changed.
+    """
+
+    def handlers(self) -> Mapping[type[Event], Handler]:
+        """What to call for which events."""
+
+    def write(self, driver: sqlite3.Connection) -> None:
+        """Write what changed; inside a transaction."""
+
+
+def text_of(statement: ClauseElement, *names: str) -> str:
+    """The statement as SQL text for the driver, its values being those of `names`, in that order."""
+    compiled: Any = statement.compile(dialect=_DIALECT)
+    assert tuple(compiled.positiontup) == names, compiled.positiontup
+    return str(compiled)
+
+
+def insert_of(table: Table, given: str = "") -> str:
+    """SQL text that inserts a row of all columns in the table's order, but one that SQLite gives itself."""
+    names = [column.name for column in table.columns if column.name != given]
+    return text_of(table.insert().values({name: bindparam(name) for name in names}), *names)
+
+
+def upsert_of(table: Table, key: Sequence[str], changed: Sequence[str], given: str = "") -> str:
+    """As `insert_of`; where a row with this key is there, its columns `changed` become the new row's."""
+    values = ", ".join(f"{name} = excluded.{name}" for name in changed)
+    return f"{insert_of(table, given)} ON CONFLICT ({', '.join(key)}) DO UPDATE SET {values}"
 
 
 def rows(connection: Connection, wanted: Select[Any]) -> Iterator[dict[str, Any]]:

@@ -105,9 +105,10 @@ ADVICE = {
 
 _RESULTS = {
     "status": """
-        `{"now_us", "frozen": reason or "", "halted": reason or "", "epoch", "terms": {"operator",
-        "exchange", "hour_us", "lost_after_us", "fee_ppm"} or null, "accounts", "machines", "ready",
-        "orders", "contracts"}`: the market as a whole; the last five are counts.
+        `{"now_us", "frozen": reason or "", "halted": reason or "", "epoch", "rules", "checked", "terms":
+        {"operator", "exchange", "hour_us", "lost_after_us", "fee_ppm"} or null, "accounts", "machines",
+        "ready", "orders", "contracts"}`: the market as a whole; the last five are counts. `rules` is the
+        version by which it decides; signatures of requests up to `checked` in INTAKE are checked (R35).
     """,
     "book": """
         `{"bids": [[price, open slots, orders]], "asks": [...]}`, best price first: bids that are funded and
@@ -118,7 +119,8 @@ _RESULTS = {
         "size", "running"}]}]`: every machine; `name` is the account's, `numbers` has `reputation` too.
     """,
     "account": """
-        `{"account", "name", "free", "held", "reputation"}`: money in micro-credits.
+        `{"account", "name", "free", "held", "reputation", "suspended": request or 0}`: money in
+        micro-credits; `suspended` is the request in its name that it did not sign (R35).
     """,
     "accounts": """
         A list of the same.

@@ -29,6 +29,7 @@ def compare(connection: Connection, state: State) -> None:
         key: (account.name, account.free, account.held, account.reputation)
         for key, account in state.accounts.items()
     }
+    assert {key: row["suspended"] for key, row in money.items() if row["suspended"]} == state.suspended
     assert sum(row["free"] + row["held"] for row in money.values()) + state.bank + state.fees == 0
 
     live = dict(contracts.contract_rows(connection))
@@ -64,6 +65,7 @@ def compare(connection: Connection, state: State) -> None:
         assert [tuple(level[:2]) for level in orders.depth(connection, name)] == state.book.depth(side)
     said = market.status(connection)
     assert (said["frozen"], said["halted"], said["now_us"]) == (state.frozen, state.halted, state.now_us)
+    assert (said["rules"], said["checked"]) == (state.rules, state.checked)
 
 
 def ask(store: Store, account: str, what: str, **arguments: Any) -> Any:
@@ -115,5 +117,8 @@ def money_and_feed(store: Store, log: list[Commit], account: str, state: State) 
     told = ask(store, account, "feed", most=1000)
     assert [message["n"] for message in told] == list(range(1, len(told) + 1))
     assert [event for message in told for event in message["events"]] == [
-        event.wire() for commit in log for _, event in commit.events if account in event.accounts()
+        loads(dumps(event.wire()))
+        for commit in log
+        for _, event in commit.events
+        if account in event.accounts()
     ]

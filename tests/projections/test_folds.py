@@ -67,6 +67,7 @@ def test_balances_and_reputation() -> None:
         "free": 4_800_000,
         "held": 0,
         "reputation": 500_000,
+        "suspended": 0,
     }
     assert (seller["free"], seller["held"], seller["reputation"]) == (198_000, 0, 500_499)
     assert of_other == seller
@@ -286,6 +287,8 @@ def test_status_and_market() -> None:
             "now_us": HOUR + 7,
             "frozen": "",
             "halted": "fire",
+            "rules": 1,
+            "checked": 0,
             "epoch": 1,
             "terms": {
                 "operator": OPERATOR.public,

@@ -228,7 +228,7 @@ async def prove(town: Town) -> None:
     assert charged > 0 and answers > 0 and town.jobs.done > 0
     assert min(town.at_work, town.in_work) >= KILLS // 4, (town.at_work, town.in_work)
     starts = {name: child.starts for name, child in town.market.children.items()}
-    assert starts == {"nats-server": 1, "exchange": 1 + KILLS, "projections": 1 + KILLS}
+    assert starts == {"nats-server": 1, "exchange": 1 + KILLS, "notary": 1, "projections": 1 + KILLS}
     print(
         f"{len(log.requests)} requests, {len(log.commits)} commits, {charged} hours charged, "
         f"{answers} answers, {town.jobs.done} jobs in {town.jobs.attempts} attempts, "

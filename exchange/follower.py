@@ -1,0 +1,138 @@
+"""A follower of JOURNAL: begins with the newest snapshot that verifies, and folds what comes behind it."""
+
+import asyncio
+import gc
+import logging
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from nats.aio.client import Client as Nats
+from nats.js.errors import NotFoundError
+
+from events import subjects
+from events.commit import PART_HEADER, Assembler, Commit, decode
+from events.log import CommitReader, LogGapError, Reader, last_sequence
+from events.records import BadRecordError
+from exchange import snapshot
+from exchange.forked import Forked
+from exchange.recovery import Place, fold_commit
+from exchange.snapshot import Header, SnapshotError
+from exchange.state import State
+
+log = logging.getLogger("exchange")
+
+
+class Follower:
+    """A state that follows the log. `next` is the sequence in JOURNAL that is read next."""
+
+    def __init__(self, nc: Nats, state: State, place: Place) -> None:
+        self._nc = nc
+        self.state, self.place, self.next = state, place, place.sequence + 1
+        self._commits = CommitReader(nc, place.number, place.hash, place.sequence)
+        self._reader = Reader(nc, subjects.JOURNAL, self.next)
+
+    @classmethod
+    async def begin(cls, nc: Nats, snapshots: Path | None) -> "Follower":
+        """One that has read the whole log as it is now. Raises LogGapError, BadRecordError.
+
+        A snapshot that does not verify is told in one line, and the one before it is taken.
+        """
+        started = time.monotonic()
+        gc.disable()  # a collection would look again and again at what is all there to stay
+        try:
+            for path in snapshot.kept(snapshots) if snapshots is not None else ():
+                try:
+                    follower = cls(nc, *await _restored(nc, path))
+                    log.info("restored %s in %.2f s", path.name, time.monotonic() - started)
+                    break
+                except SnapshotError as error:
+                    log.warning("%s; the one before it is taken", error)
+            else:
+                follower = cls(nc, State(), Place())
+            first = follower.place.number
+            await follower.catch_up()
+        finally:
+            gc.enable()
+        gc.freeze()
+        read, seconds = follower.place.number - first, time.monotonic() - started
+        log.info("folded %d commits; at commit %d after %.2f s", read, follower.place.number, seconds)
+        return follower
+
+    async def catch_up(self) -> None:
+        """Fold to where JOURNAL ends now."""
+        end = await last_sequence(self._nc, subjects.JOURNAL)
+        if end < self.place.sequence:
+            raise LogGapError(
+                f"JOURNAL ends at {end}, but a snapshot is of its sequence {self.place.sequence}: "
+                "the server's files were truncated"
+            )
+        while self.next <= end:
+            async for _ in self.fold():
+                pass
+
+    async def fold(self, timeout: float | None = None) -> AsyncIterator[Commit]:
+        """Fold what has come, one commit after the other; nothing after `timeout` seconds.
+
+        Others get a turn between two commits. Raises BadRecordError, LogGapError.
+        """
+        for stored in await self._reader.next_batch(timeout):
+            commit = self._commits.take(stored)
+            self.next = stored.sequence + 1
+            if commit is not None:
+                fold_commit(self.state, commit)
+                self.place = Place(commit.number, commit.hash, commit.last, stored.sequence)
+                yield commit
+                await asyncio.sleep(0)
+
+    async def close(self) -> None:
+        """Stop reading."""
+        await self._reader.close()
+
+    def header(self) -> Header:
+        """Of a snapshot of the state as it is now."""
+        number, hash_, last, sequence = self.place
+        return Header(number, hash_, last, sequence, self.state.rules, self.state.digest.take())
+
+
+async def _restored(nc: Nats, path: Path) -> tuple[State, Place]:
+    """The state in a snapshot of this log, and where it stands. Raises SnapshotError.
+
+    A copy of this process looks at the bytes while this one restores the rows.
+    """
+    said = snapshot.header(path)
+    await check_commit(nc, path, said)
+    checking = asyncio.create_task(Forked(lambda: snapshot.check_whole(path), nice=0).ended())
+    try:
+        state = snapshot.restore(path)
+    finally:
+        wrong = await checking
+    if wrong:
+        raise SnapshotError(wrong)
+    return state, said.place
+
+
+async def check_commit(nc: Nats, path: Path, said: Header) -> None:
+    """Whether a snapshot is of the commit that stands in JOURNAL. Raises SnapshotError."""
+    try:
+        commit = await commit_at(nc, said.sequence)
+    except (BadRecordError, NotFoundError) as error:
+        raise SnapshotError(f"{path}: JOURNAL has no commit at its sequence {said.sequence}") from error
+    if (commit.number, commit.hash, commit.last) != (said.commit, said.hash, said.last):
+        raise SnapshotError(f"{path}: it is of another log: commit {said.commit} is not the one in JOURNAL")
+    if (commit.digest, commit.rules) != (said.digest, said.rules):
+        raise SnapshotError(f"{path}: its digest is not the one that commit {said.commit} says")
+
+
+async def commit_at(nc: Nats, sequence: int) -> Commit:
+    """The commit whose last message stands at a sequence in JOURNAL. Raises BadRecordError, NotFoundError."""
+    js = nc.jetstream()
+    last = (await js.get_msg(subjects.JOURNAL, sequence)).data or b""
+    count = int.from_bytes(last[4:PART_HEADER], "big")
+    assembler, body = Assembler(), None
+    for part in range(sequence - max(count, 1) + 1, sequence):
+        assembler.add((await js.get_msg(subjects.JOURNAL, part)).data or b"")
+    body = assembler.add(last)
+    if body is None:
+        raise BadRecordError(f"JOURNAL sequence {sequence} does not end a commit")
+    return decode(body)

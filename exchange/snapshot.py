@@ -1,0 +1,207 @@
+"""Snapshots: the market's state after one commit, in a file that verifies by itself and against the log.
+
+A file is a line that says of which commit it is, the entries that the state's digest sums over
+(`entries.rows`), one a line, and a line with their number and the SHA-256 of all before it. So it is whole if
+the SHA-256 is right, and it is the state of that commit if the rows sum to the digest that the commit in
+JOURNAL carries: whoever made the file, and wherever it comes from.
+"""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from events.commit import RULES
+from events.records import BadRecordError
+from events.wire import dumps, loads
+from exchange import restoring
+from exchange.recovery import Place
+from exchange.state import State
+
+FORMAT = "corehour snapshot 1"
+SUFFIX, DRAFT = ".snapshot", ".draft"
+KEPT = 3  # the newest; older ones are removed
+LINE_BYTES = 64 * 1024  # of the first and the last line at most
+PIECE_BYTES = 1024 * 1024
+
+
+class SnapshotError(Exception):
+    """A snapshot is not whole, or not of this log; the text names the file and what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Of which commit a snapshot is: its number and hash, the last request answered, where in JOURNAL its
+    last message stands, the version of the rules, the state's digest.
+    """
+
+    commit: int
+    hash: str
+    last: int
+    sequence: int
+    rules: int
+    digest: str
+    format: str = FORMAT
+
+    @property
+    def place(self) -> Place:
+        """Where the log goes on from here."""
+        return Place(self.commit, self.hash, self.last, self.sequence)
+
+
+def name_of(commit: int) -> str:
+    """The file of a commit's snapshot; names sort as commits do."""
+    return f"{commit:015d}{SUFFIX}"
+
+
+def kept(directory: Path) -> list[Path]:
+    """The snapshots in a directory, newest first."""
+    return sorted(directory.glob(f"*{SUFFIX}"), reverse=True)
+
+
+def write(directory: Path, header: Header, rows: Iterable[bytes]) -> Path:
+    """Put a snapshot in place whole and on the disk, and remove those that are too old. Raises OSError."""
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _remove_drafts(directory)
+    place = directory / name_of(header.commit)
+    draft = directory / f"{header.commit}.{os.getpid()}{DRAFT}"
+    try:
+        with open(draft, "wb", buffering=PIECE_BYTES, opener=private) as file:
+            for piece in _sealed(header, rows):
+                file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(place)
+        _sync_directory(directory)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    for old in kept(directory)[KEPT:]:
+        old.unlink(missing_ok=True)
+    return place
+
+
+def _sealed(header: Header, rows: Iterable[bytes]) -> Iterator[bytes]:
+    """The file's bytes, a thousand rows at a time."""
+    hashed = hashlib.sha256()
+    count = 0
+    piece = [dumps(asdict(header))]
+    for row in rows:
+        piece.append(row)
+        if len(piece) == 1000:
+            data = b"\n".join(piece) + b"\n"
+            hashed.update(data)
+            yield data
+            count, piece = count + len(piece), []
+    data = b"".join(row + b"\n" for row in piece)
+    hashed.update(data)
+    yield data
+    count += len(piece) - 1  # the header is no row
+    yield dumps({"rows": count, "sha256": hashed.hexdigest()}) + b"\n"
+
+
+def header(path: Path) -> Header:
+    """The first line, not verified yet. Raises SnapshotError."""
+    try:
+        with path.open("rb") as file:
+            found: Any = loads(file.readline(LINE_BYTES))
+        read = Header(**found)
+        kinds = {name: type(value) for name, value in asdict(read).items()}
+    except (OSError, ValueError, TypeError) as error:
+        raise SnapshotError(f"{path}: its first line cannot be read ({error})") from error
+    if read.format != FORMAT or kinds != Header.__annotations__:
+        raise SnapshotError(f"{path}: its first line is none of a snapshot that this program knows")
+    if not 1 <= read.rules <= RULES:
+        raise SnapshotError(f"{path}: it was made by rules {read.rules}; this program knows {RULES}")
+    return read
+
+
+def seal(path: Path) -> tuple[int, str]:
+    """(rows, SHA-256) as the last line says, and where it begins. Raises SnapshotError, OSError."""
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - LINE_BYTES))
+        *_, last = file.read().splitlines(keepends=True) or [b""]
+    try:
+        found: Any = loads(last)
+        rows, said = found["rows"], found["sha256"]
+        if not last.endswith(b"\n") or type(rows) is not int or type(said) is not str:
+            raise ValueError("its form is another")
+    except (ValueError, KeyError, TypeError) as error:
+        raise SnapshotError(f"{path}: its last line is not a snapshot's: it was cut off") from error
+    if _sha256(path, end - len(last)) != said:
+        raise SnapshotError(f"{path}: its SHA-256 is not {said}: it was changed or damaged")
+    return rows, said
+
+
+def check_whole(path: Path) -> None:
+    """Whether a file is a snapshot whose bytes are those that were written. Raises SnapshotError.
+
+    O(bytes), in constant memory.
+    """
+    header(path)
+    try:
+        seal(path)
+    except OSError as error:
+        raise SnapshotError(f"{path}: {error.strerror}") from error
+
+
+def rows_in(path: Path) -> Iterator[bytes]:
+    """The rows, in the order in which they were written. What is no row ends it. Raises OSError."""
+    with path.open("rb", buffering=PIECE_BYTES) as file:
+        file.readline(LINE_BYTES)
+        before = file.readline()
+        for line in file:
+            yield before[:-1]
+            before = line  # the last line is the seal
+
+
+def restore(path: Path) -> State:
+    """The state in a snapshot that is whole; its digest is computed from the rows, and must be the one that
+    it says. Raises SnapshotError. O(rows).
+    """
+    said = header(path)
+    try:
+        state = restoring.restore(rows_in(path))
+    except (OSError, BadRecordError) as error:
+        raise SnapshotError(f"{path}: {error}") from error
+    found = state.digest.take()
+    if found != said.digest:
+        raise SnapshotError(f"{path}: its rows sum to the digest {found}, it says {said.digest}")
+    return state
+
+
+def _sha256(path: Path, length: int) -> str:
+    hashed = hashlib.sha256()
+    with path.open("rb") as file:
+        while length > 0:
+            piece = file.read(min(PIECE_BYTES, length))
+            if not piece:
+                break
+            hashed.update(piece)
+            length -= len(piece)
+    return hashed.hexdigest()
+
+
+def _remove_drafts(directory: Path) -> None:
+    """Those of processes that died while they wrote."""
+    for draft in directory.glob(f"*{DRAFT}"):
+        with contextlib.suppress(ValueError, OSError):
+            if not Path("/proc", str(int(draft.name.split(".")[1]))).exists():
+                draft.unlink(missing_ok=True)
+
+
+def private(path: str, flags: int) -> int:
+    """An opener (of `open`) that makes files with mode 0600: a snapshot has everybody's balances."""
+    return os.open(path, flags, 0o600)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

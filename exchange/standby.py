@@ -1,0 +1,79 @@
+"""The standby: follows JOURNAL, writes snapshots meanwhile, and takes over when nobody has the lease."""
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+
+from events.together import end
+from exchange import snapshot
+from exchange.entries import rows
+from exchange.follower import Follower
+from exchange.forked import Forked
+from exchange.lease import Lease
+
+LOOK_S = 0.25  # between two looks whether the lease is free
+LEAST_RULES = 2  # by rules 1 the digest left out what new rules need
+EVERY_EVENTS = 200_000  # folded since the last snapshot, and another is written ...
+EVERY_S = 600.0  # ... or so long after it, if there was anything
+LEAST_S = 10.0  # between two
+SHARE = 10  # a snapshot takes at most one part in so many of the time
+log = logging.getLogger("exchange")
+
+
+class Standby:
+    """One follower's wait for the lease. `directory` is where its snapshots go, None for nowhere."""
+
+    def __init__(
+        self, follower: Follower, lease: Lease, directory: Path | None, every_events: int = EVERY_EVENTS
+    ) -> None:
+        self._follower, self._lease, self._directory = follower, lease, directory
+        self._every_events = every_events
+        self._events = 0  # folded since the last snapshot
+        self._began = time.monotonic()  # the last snapshot, or us
+        self._pause = LEAST_S if every_events >= EVERY_EVENTS else 0.0
+        self._writing: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Follow until the lease is ours. Raises BadRecordError, LogGapError where the log is not whole."""
+        looked = 0.0
+        try:
+            while True:
+                if time.monotonic() - looked >= LOOK_S:
+                    if await self._lease.take():
+                        return
+                    looked = time.monotonic()
+                async for commit in self._follower.fold(LOOK_S):
+                    self._events += len(commit.events)
+                self._write_if_due()
+        finally:
+            if self._writing is not None:
+                await end(self._writing)
+
+    def _write_if_due(self) -> None:
+        """Have a copy of this process write a snapshot, while we follow on."""
+        age = time.monotonic() - self._began
+        due = self._events >= self._every_events or (self._events > 0 and age >= EVERY_S)
+        is_writing = self._writing is not None and not self._writing.done()
+        can = self._directory is not None and self._follower.state.rules >= LEAST_RULES
+        if not can or is_writing or not due or age < self._pause:
+            return
+        assert self._directory is not None
+        self._events, self._began = 0, time.monotonic()
+        self._writing = asyncio.create_task(self._write(self._directory))
+
+    async def _write(self, directory: Path) -> None:
+        """One snapshot. That it cannot be written is told, and ends nothing: the log is whole without it."""
+        header, state = self._follower.header(), self._follower.state
+
+        def write() -> None:
+            snapshot.write(directory, header, rows(state))
+
+        wrong = await Forked(write).ended()
+        took = time.monotonic() - self._began
+        if self._every_events >= EVERY_EVENTS:
+            self._pause = max(LEAST_S, SHARE * took)
+        if wrong:
+            log.warning("no snapshot of commit %d: %s", header.commit, wrong)
+        else:
+            log.info("snapshot of commit %d written in %.2f s", header.commit, took)
