@@ -6,7 +6,7 @@ All variants of a comparison are up at once and take turns, each with the same l
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,7 +20,7 @@ from bench.log_variant import CHOICE
 from console import market as console_market
 from console.children import module
 from events.wire import dumps
-from exchange.service import GROUP
+from exchange.writer import GROUP
 
 CLIENTS, ROUNDS, SECONDS = 2, 3, 4.0
 GROUPS = (1, 16, 64, 256, 1024)
@@ -41,7 +41,7 @@ async def choices(folder: Path) -> Findings:
         median(rates["uvloop"]) / median(rates["asyncio"]),
         "times",
     )
-    groups = {f"{size:,}": {"GROUP": size} for size in sorted({*GROUPS, GROUP})}
+    groups = {f"{size:,}": {"exchange.writer.GROUP": size} for size in sorted({*GROUPS, GROUP})}
     both = [await _compare(folder / name, name, groups) for name in (POWER, CRASH)]
     found.table(
         "Requests in one commit at most; single orders/s",
@@ -79,7 +79,7 @@ async def _compare(
 
 
 @contextlib.contextmanager
-def chosen(choice: dict[str, Any]) -> Any:
+def chosen(choice: dict[str, Any]) -> Iterator[None]:
     """Services that are started within are variants."""
 
     def variant(name: str, *arguments: str) -> list[str]:

@@ -34,6 +34,7 @@ from events.wire import dumps, loads
 
 LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
 SAMPLE_S = 0.02  # how finely the count of answers is kept
+PRICES = 1000
 STALLED_S = 20.0  # without any answer, a run is given up
 
 
@@ -54,13 +55,13 @@ class Job:
 
 
 def sign(job: Job, key: Key) -> Iterator[tuple[str, bytes]]:
-    """Subject and signed bytes of each message: bids that rest, in one session."""
+    """Subject and signed bytes of each message, in one session: bids at PRICES prices, all of which rest."""
     session = time.time_ns() // 1000 + 1
-    bid = {"price": 10, "size": 1}
-    many = [{"kind": "bid"} | bid] * job.orders
-    kind, content = ("bid", bid) if job.orders == 1 else ("orders", {"orders": many})
+    kind = "bid" if job.orders == 1 else "orders"
     subject = subjects.intake(key.public, kind)
     for number in range(1, job.messages + 1):
+        bids = [{"price": 1 + n % PRICES, "size": 1} for n in range(number, number + job.orders)]
+        content = bids[0] if job.orders == 1 else {"orders": [{"kind": "bid"} | bid for bid in bids]}
         yield subject, encode(key, subject, {"session": session, "number": number} | content)
 
 

@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from unittest import mock
@@ -26,6 +26,7 @@ from events.client import Client
 from events.keys import Key
 from events.log import UnreachableError, connect, make_streams
 from events.wire import loads
+from exchange.lease import holder
 
 POWER, CRASH = "power-loss", "process-crash"
 DURABILITIES = (POWER, CRASH)
@@ -66,10 +67,13 @@ def at(samples: Sequence[tuple[float, int]], instant: float) -> float:
     return low + (high - low) * (instant - before) / (after - before)
 
 
-async def drive(job: Job, keys: Sequence[Key], processes: Mapping[str, int] | None = None) -> Run:
+async def drive(
+    job: Job, keys: Sequence[Key], processes: Mapping[str, int] | None = None, *, steady: bool = True
+) -> Run:
     """Do the job in as many processes as there are keys; `processes` are others whose CPU time is wanted.
 
-    Raises RuntimeError where a client process fails or an order is refused.
+    Raises RuntimeError where a client process fails, an order is refused, or (`steady`) messages run out
+    too early to tell a rate.
     """
     async with contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(_client(replace(job, seed=key.seed))) for key in keys]
@@ -91,7 +95,7 @@ async def drive(job: Job, keys: Sequence[Key], processes: Mapping[str, int] | No
         samples = [result["samples"] for result in results]
         start = begin + WARM * job.seconds
         end = min(begin + job.seconds, *(each[-1][0] for each in samples))
-        if end < start + (1 - WARM) / 2 * job.seconds:
+        if steady and end < start + (1 - WARM) / 2 * job.seconds:
             raise RuntimeError("the clients ran out of messages: give them more")
         watched.cancel()
         used = _used(marks, samples, start, end)
@@ -153,30 +157,22 @@ async def _line(process: asyncio.subprocess.Process) -> bytes:
     return text
 
 
-@contextlib.contextmanager
-def durability(name: str) -> Iterator[None]:
-    """Servers that are started within sync at every write, or when the server likes to."""
-    whole = server.config
-    if name == POWER:
-        yield
-        return
-    with mock.patch.object(
-        server, "config", lambda *given: whole(*given).replace(", sync_interval: always", "")
-    ):
-        yield
-
-
 @contextlib.asynccontextmanager
 async def market(folder: Path, name: str) -> AsyncIterator[Market]:
     """A running market at a durability."""
-    with durability(name):
-        async with Market(folder) as running:
-            yield running
+    async with Market(folder, durability=name) as running:
+        yield running
 
 
-def processes(running: Market) -> dict[str, int]:
-    """The market's processes by name."""
-    return {name: child.pid for name, child in running.children.items()}
+async def processes(running: Market) -> dict[str, int]:
+    """The market's processes by what they do."""
+    nc = await connect(running.server, running.keys.exchange, name="bench")
+    try:
+        leader = await holder(nc)
+    finally:
+        await nc.close()
+    roles = {child.name: "exchange" if child.name == leader else "standby" for child in running.exchanges}
+    return {roles.get(name, name): child.pid for name, child in running.children.items()}
 
 
 async def traders(running: Market, count: int) -> list[Key]:
@@ -203,8 +199,7 @@ async def alone(folder: Path, name: str, count: int) -> AsyncIterator[tuple[str,
     port = server.free_port("127.0.0.1")
     (folder / "logs").mkdir()
     (folder / server.USERS).write_text(server.users(users))
-    with durability(name):
-        (folder / "nats.conf").write_text(server.config(folder, "127.0.0.1", port))
+    (folder / "nats.conf").write_text(server.config(folder, "127.0.0.1", port, durability=name))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-I", "-S", str(TETHER), str(os.getpid())),
         *(server.executable(), "--config", str(folder / "nats.conf")),

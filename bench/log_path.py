@@ -84,7 +84,7 @@ async def path(folder: Path, name: str) -> Findings:
         market(folder / "market", name) as running,
     ):
         keys = await traders(running, most)
-        both = Both(name, running.server, keys, processes(running), address, alone_keys, pid)
+        both = Both(name, running.server, keys, await processes(running), address, alone_keys, pid)
         found = await _clients(both)
         found.merge(await _single(both))
         found.merge(await _latency(both, found.figures[f"single orders, {name}"][0] / 2))

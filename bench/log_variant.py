@@ -1,7 +1,7 @@
 """A service of the market with something chosen otherwise: `python -m bench.log_variant SERVICE ...`.
 
 What, is the environment variable CHOICE, a JSON object: `loop` ("asyncio" instead of uvloop), and constants
-of the service's module with their values.
+by their full names (`exchange.writer.GROUP`) with their values.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ def main() -> int:
     del sys.argv[1]
     for name, value in loads(os.environ[CHOICE].encode()).items():
         if name == "loop":
-            assert value == "asyncio"
-            uvloop.run = asyncio.run  # type: ignore[assignment]
+            assert value == "asyncio", value
             uvloop.new_event_loop = asyncio.new_event_loop  # type: ignore[assignment]
-        elif hasattr(service, name):
-            setattr(service, name, value)
+            continue
+        module, _, constant = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), constant), name
+        setattr(importlib.import_module(module), constant, value)
     ended: int = service.main()
     return ended
 
