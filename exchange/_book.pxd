@@ -20,6 +20,8 @@ cdef class Book:
     cdef Rows scratch
     cdef dict interned  # Screen -> its tag
     cdef list screens  # by tag: Screen or None
+    cdef object lately  # the screen that was interned last, plain, and ...
+    cdef int32_t lately_tag  # ... its tag
 
     cdef int room_for_order(self, int64_t order) except -1
     cdef int room_for_account(self, int64_t account) except -1
@@ -30,6 +32,7 @@ cdef class Book:
     cdef void enter(self, int32_t slot) noexcept
     cdef int32_t slot_of(self, object order) except 0
     cdef int32_t slot_of_bid(self, object order, str has) except 0
+    cdef object plain(self, object screen)
     cdef int check_new(self, object screen) except -1
     cdef int32_t intern(self, object screen) except -1
     cdef int forget_idle(self) except -1

@@ -133,6 +133,7 @@ cdef enum:
     FEW = 4096  # unless there are so few orders that it is at hand
 
 cdef int64_t PLACE_MAX = PRICE_MAX  # so that there is always a next one
+cdef object NOTHING_YET = object()  # no caller has it
 cdef int64_t LEAST_WORDS = 1 << 21  # 16 MiB of what screens remember, or two words for each order
 cdef Py_ssize_t RESULT_SIZE = sizeof(Result)
 cdef bytes RESULT_FORMAT = b"T{<q:order:q:other:q:price:i:slots:i:request:B:what:B:code:H:pad:I:pad2:}"
@@ -186,6 +187,7 @@ cdef class Book:
 
     def __cinit__(self):
         self.interned, self.screens = {}, []
+        self.lately, self.lately_tag = NOTHING_YET, -1
         self.core.partners_top = 1
         self.core.runs.key = self.core.relation.key = hash_key(<void *>self)
         self.room_for_order(62)
@@ -235,9 +237,13 @@ cdef class Book:
 
     # ---- screens: equal ones are one
 
+    cdef object plain(self, object screen):
+        """The same screen in its plain form; the last one that was interned is so already."""
+        return screen if screen is self.lately else plain_screen(screen)
+
     cdef int check_new(self, object screen) except -1:
         """Check the values of a plain screen; of one that is known they were checked before."""
-        if screen not in self.interned:
+        if screen is not self.lately and screen not in self.interned:
             check_screen(screen)
         return 0
 
@@ -246,6 +252,9 @@ cdef class Book:
         cdef Demand demand
         cdef int32_t tag, i
         cdef list accounts
+        if screen is self.lately:
+            self.core.relation.sides[BID].tags[self.lately_tag].holders += 1
+            return self.lately_tag
         known = self.interned.get(screen)
         if known is None:
             memset(&demand, 0, sizeof(Demand))
@@ -275,6 +284,7 @@ cdef class Book:
         else:
             tag = known
         self.core.relation.sides[BID].tags[tag].holders += 1
+        self.lately, self.lately_tag = screen, tag
         return tag
 
     cdef int forget_idle(self) except -1:
@@ -287,13 +297,15 @@ cdef class Book:
             if not self.core.relation.sides[BID].tags[tag].holders:
                 del self.interned[self.screens[tag]]
                 self.screens[tag] = None
+                if tag == self.lately_tag:
+                    self.lately = NOTHING_YET
                 clear_tag(&self.core, BID, tag)
                 drop_screen(&self.core.relation, tag)
         return 0
 
     def keep_screen(self, screen):
         """Return a handle for `screen`, for requests until `drop_screen`; each keep wants its drop."""
-        screen = plain_screen(screen)
+        screen = self.plain(screen)
         self.check_new(screen)
         cdef int32_t tag = self.intern(screen)
         self.core.relation.demands[tag].kept += 1
@@ -371,7 +383,7 @@ cdef class Book:
     def add_bid(self, order, account, price, open, place, screen, spend=INT64_MAX):
         """Add a bid of an account that was set before; `spend` is the most that it may still spend (R3)."""
         order, account, price, open = exact(order), exact(account), exact(price), exact(open)
-        place, spend, screen = exact(place), exact(spend), plain_screen(screen)
+        place, spend, screen = exact(place), exact(spend), self.plain(screen)
         cdef int64_t id = self.new_id(order)
         cdef int32_t owner = self.known_account(account, 0)
         cdef int64_t limit = whole("price", price, 0, PRICE_MAX)
@@ -431,7 +443,7 @@ cdef class Book:
 
     def rescreen(self, order, screen):
         """Give a bid another screen at its old place (R9). O(log n), and O(k) where the screen is new."""
-        order, screen = exact(order), plain_screen(screen)
+        order, screen = exact(order), self.plain(screen)
         cdef int32_t slot = self.slot_of_bid(order, "a screen")
         self.check_new(screen)
         cdef int32_t tag = self.intern(screen)

@@ -25,6 +25,7 @@ from nats.aio.client import Client as Nats
 from nats.js.errors import APIError, NotFoundError
 
 from events import subjects
+from events.collecting import rarely
 from events.keys import SIGNATURE_CHARACTERS, BadKeyError, Key
 from events.log import (
     LogGapError,
@@ -44,6 +45,7 @@ CHECKED_S = 5.0  # between two `checked`, at least
 OWN = 10_000  # so many requests of the exchange's own are worth a `checked` by themselves
 AGAIN_S = 5.0  # a `suspend` that is not in the log by then is said again
 END_S = 4.0
+NICE = 10  # it may fall behind where the market needs the processors
 AGAIN = (".reinstate", ".unfreeze")  # requests after which somebody may be accused again
 NOTARY_RULES = 2  # from these rules on the market admits requests before their signatures are checked
 EXPECTED = (BadKeyError, UnreachableError, NotAdmittedError, LogGapError)
@@ -263,6 +265,8 @@ def main() -> int:
     parser.add_argument("--server", required=True, metavar="URL", help="the log's server")
     parser.add_argument("--creds", required=True, type=Path, metavar="FILE", help="the exchange's seed file")
     arguments = parser.parse_args()
+    rarely()
+    os.nice(NICE)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     try:
         uvloop.run(serve(arguments.server, Key.load(arguments.creds)))

@@ -19,6 +19,7 @@ import uvloop
 from nats.aio.client import Client as Nats
 from nats.js.errors import APIError
 
+from events.collecting import rarely
 from events.keys import BadKeyError, Key
 from events.log import (
     FencedError,
@@ -142,6 +143,7 @@ def main() -> int:
         "--snapshot-every", type=int, default=EVERY_EVENTS, metavar="EVENTS", help="how often one is written"
     )
     given = parser.parse_args()
+    rarely()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -43,8 +43,7 @@ class Standby:
                     if await self._lease.take():
                         return
                     looked = time.monotonic()
-                async for commit in self._follower.fold(LOOK_S):
-                    self._events += len(commit.events)
+                self._events += await self._follower.fold(LOOK_S)
                 self._write_if_due()
         finally:
             if self._writing is not None:

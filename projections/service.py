@@ -26,6 +26,7 @@ from nats.aio.msg import Msg
 from nats.js.errors import APIError
 
 from events import subjects
+from events.collecting import rarely
 from events.commit import Commit
 from events.keys import BadKeyError, Key
 from events.log import (
@@ -226,6 +227,7 @@ def main() -> int:
     parser.add_argument("--creds", required=True, type=Path, metavar="FILE", help="seed of the projections")
     parser.add_argument("--store", required=True, type=Path, metavar="FILE", help="the SQLite file")
     given = parser.parse_args()
+    rarely()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(given.server, Key.load(given.creds), given.store))
