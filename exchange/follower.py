@@ -3,8 +3,6 @@
 import asyncio
 import gc
 import logging
-import os
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,11 +17,11 @@ from events.records import BadRecordError
 from events.wire import Stored
 from exchange import snapshot
 from exchange.forked import Forked
+from exchange.priority import stand_back_for_good
 from exchange.recovery import Place, fold_commit
 from exchange.snapshot import Header, SnapshotError
 from exchange.state import State
 
-NICE = 10  # of a standby's folding
 log = logging.getLogger("exchange")
 
 
@@ -35,7 +33,7 @@ class Follower:
         self.state, self.place, self.next = state, place, place.sequence + 1
         self._commits = CommitReader(nc, place.number, place.hash, place.sequence)
         self._reader = Reader(nc, subjects.JOURNAL, self.next)
-        self._aside = ThreadPoolExecutor(1, "aside", initializer=_stand_back)
+        self._aside = ThreadPoolExecutor(1, "aside", initializer=stand_back_for_good)
 
     @classmethod
     async def begin(cls, nc: Nats, snapshots: Path | None) -> "Follower":
@@ -111,11 +109,6 @@ class Follower:
         """Of a snapshot of the state as it is now."""
         number, hash_, last, sequence = self.place
         return Header(number, hash_, last, sequence, self.state.rules, self.state.digest.take())
-
-
-def _stand_back() -> None:
-    """On Linux a thread has a niceness of its own; it could not be taken back, and ends with the thread."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 
 
 async def _restored(nc: Nats, path: Path) -> tuple[State, Place]:

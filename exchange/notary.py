@@ -37,6 +37,7 @@ from events.log import (
     last_sequence,
 )
 from events.requests import decode_body, encode
+from exchange.priority import stand_back, stand_back_for_good
 from exchange.signatures import Checked, Checker, Verdict, check
 
 PATIENCE_S = 15.0  # for a server that does not answer yet
@@ -45,7 +46,6 @@ CHECKED_S = 5.0  # between two `checked`, at least
 OWN = 10_000  # so many requests of the exchange's own are worth a `checked` by themselves
 AGAIN_S = 5.0  # a `suspend` that is not in the log by then is said again
 END_S = 4.0
-NICE = 10  # it may fall behind where the market needs the processors
 AGAIN = (".reinstate", ".unfreeze")  # requests after which somebody may be accused again
 NOTARY_RULES = 2  # from these rules on the market admits requests before their signatures are checked
 EXPECTED = (BadKeyError, UnreachableError, NotAdmittedError, LogGapError)
@@ -266,7 +266,8 @@ def main() -> int:
     parser.add_argument("--creds", required=True, type=Path, metavar="FILE", help="the exchange's seed file")
     arguments = parser.parse_args()
     rarely()
-    os.nice(NICE)
+    stand_back()
+    stand_back_for_good()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     try:
         uvloop.run(serve(arguments.server, Key.load(arguments.creds)))

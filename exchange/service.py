@@ -35,6 +35,7 @@ from exchange import snapshot
 from exchange.follower import Follower
 from exchange.lease import Lease, LeaseLostError
 from exchange.offer import NoSnapshotError, fetch, offer
+from exchange.priority import stand_back, step_forward
 from exchange.snapshot import SnapshotError
 from exchange.standby import EVERY_EVENTS, Standby
 from exchange.timekeeper import Timekeeper
@@ -92,7 +93,8 @@ class Service:
             log.warning("%s; the log is folded from its beginning", error)
 
     async def _stand_by(self, follower: Follower) -> None:
-        """Until the lease is ours."""
+        """Until the lease is ours. Meanwhile all others go before us."""
+        stand_back()
         standing: list[Coroutine[Any, Any, object]] = [
             Standby(follower, self._lease, self._snapshots, self._every_events).run()
         ]
@@ -102,6 +104,7 @@ class Service:
 
     async def _write(self, follower: Follower, started: float) -> None:
         """The rest of JOURNAL, then a new epoch."""
+        step_forward()
         await follower.catch_up()
         await follower.close()
         state, place = follower.state, follower.place
