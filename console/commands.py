@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from console import tables
+from console.archive_commands import archive, restore
 from console.log_commands import audit
-from console.replay_commands import replay
+from console.replay_commands import diff, export, replay
 from console.session import EXPECTED, Data, OperatorCreds, account_key, every, operating, run
 from console.up import up
 from events.cli import DATA, Json, Server, application, credits, edge, parse_credits, show
@@ -277,4 +278,8 @@ async def _ask(data: Path, server: str, creds: Path | None, what: str) -> dict[s
 
 
 app.command()(audit)
+app.command()(archive)
+app.command()(restore)
 app.command()(replay)
+app.command()(diff)
+app.command()(export)

@@ -14,6 +14,8 @@ import uvloop
 from console.data_directory import MarketError
 from console.keyring import place
 from console.server import BadPlaceError
+from events.archive import ArchiveError
+from events.chain import Disagreement
 from events.cli import NowhereError, resolve_creds, resolve_server
 from events.client import BadRequestError, Client, NoAnswerError, QueryError, RefusedError
 from events.keys import Key, is_key
@@ -23,9 +25,11 @@ from events.records import BANK, FEES, BadRecordError
 from projections.store import StoreError
 
 EXPECTED: tuple[type[Exception], ...] = (
+    ArchiveError,
     BadPlaceError,
     BadRecordError,
     BadRequestError,
+    Disagreement,
     LogGapError,
     MarketError,
     NoAnswerError,

@@ -18,7 +18,8 @@ from events import subjects
 from events.client import Client
 from events.keys import Key
 from events.log import connect, last_sequence
-from exchange.audit import LogOnServer, audit
+from events.source import ServerLog
+from exchange.audit import audit
 
 
 def test_an_account_added_to_a_running_market_can_connect_while_others_stay(market: Market) -> None:
@@ -64,7 +65,7 @@ def test_whatever_child_dies_comes_back_and_nothing_is_lost(tmp_path: Path) -> N
                     assert f"{name} was killed by SIGKILL; starting it again in 0.1 s" in said
                 accounts = (await operator.query("accounts"))["result"]
                 assert {row["account"] for row in accounts} >= set(names)
-                result = await audit(LogOnServer(operator.nc))
+                result = await audit(ServerLog(operator.nc))
                 assert result.ok, result
             pids = [child.pid for child in market.children.values()]
         for pid in pids:
@@ -109,7 +110,7 @@ def test_the_log_of_a_market_that_does_not_run_is_opened_for_reading_only(tmp_pa
                 await nc.publish(subject, b"x")
             await nc.flush()
             assert await last_sequence(nc, subjects.INTAKE) == before > 0
-            assert (await audit(LogOnServer(nc))).ok
+            assert (await audit(ServerLog(nc))).ok
         with pytest.raises(MarketError, match="no market's log here"):
             async with log_of(tmp_path / "nowhere"):
                 pass

@@ -12,7 +12,6 @@ from exchange.book import ASK, BID
 from exchange.state import State
 from projections import accounts, contracts, machines, market, orders
 from projections.queries import reply
-from projections.replay import replay
 from projections.store import Store, digest, rebuild
 from tests.projections.history import OPERATOR, TRADERS, Market
 
@@ -106,7 +105,7 @@ def as_of_the_middle(log: list[Commit]) -> None:
     for commit in log[:middle]:
         for _, event in commit.events:
             state.fold(event)
-    with replay(log, middle) as then, then.transaction() as connection:
+    with rebuild(log[:middle]) as then, then.transaction() as connection:
         compare(connection, state)
 
 

@@ -1,4 +1,4 @@
-"""The store: cursor and chain, rebuilding, what is refused; and replay as of any commit."""
+"""The store: cursor and chain, rebuilding, and what is refused."""
 
 import os
 import sqlite3
@@ -9,10 +9,9 @@ from msgspec.structs import replace
 
 from events.records import Deposited, HourCharged
 from projections import store as module
-from projections.replay import as_of, replay
 from projections.store import Progress, Store, StoreError, batches, digest, rebuild
 from projections.tables import METADATA
-from tests.projections.journal import BUYER, HOUR, SELLER, commits, opening, trading
+from tests.projections.journal import BUYER, SELLER, commits, opening, trading
 
 LOG = commits(*opening(), *trading())
 
@@ -148,19 +147,3 @@ def test_batches_are_bounded_by_events() -> None:
     grouped = list(batches(large))
     assert [commit for batch in grouped for commit in batch] == large
     assert [len(batch) for batch in grouped] == [4, 2, 1]
-
-
-def test_as_of_any_commit() -> None:
-    for number in range(len(LOG) + 1):
-        with replay(LOG, number) as store:
-            assert store.cursor()[0] == number
-        seen = as_of(LOG, number)
-        assert seen["commit"] == number
-        assert sum(row["free"] + row["held"] for row in seen["accounts"]) == 0
-    then = as_of(iter(LOG), 4)
-    assert then["book"] == {"bids": [[200_000, 1, 1]], "asks": [[100_000, 2, 1]]}
-    assert [(row["contract"], row["until_us"]) for row in then["contracts"]] == [(1, HOUR), (2, HOUR)]
-    assert [row["free"] for row in then["accounts"]] == [-5_000_000, 0, 4_800_000, 0, 0]
-    assert then["status"]["contracts"] == 2
-    with pytest.raises(StoreError, match="there is no commit 99 yet"):
-        replay(LOG, 99)
