@@ -16,6 +16,8 @@ from bench.log_choices import choices
 from bench.log_findings import Findings, at_share, say
 from bench.log_load import DURABILITIES, POWER, market, traders
 from bench.log_path import path
+from bench.log_proof import proof
+from bench.log_start import start
 from console.market import Market
 from events import subjects
 from events.client import Client
@@ -82,6 +84,14 @@ async def idle(running: Market) -> float:
 
 def test_quiet(benchmark: BenchmarkFixture, folder: Path) -> None:
     keep(benchmark, benchmark.pedantic(lambda: asyncio.run(quiet(folder)), rounds=1))
+
+
+def test_start(benchmark: BenchmarkFixture, folder: Path) -> None:
+    keep(benchmark, benchmark.pedantic(lambda: asyncio.run(start(folder)), rounds=1))
+
+
+def test_proof(benchmark: BenchmarkFixture, folder: Path) -> None:
+    keep(benchmark, benchmark.pedantic(lambda: proof(folder), rounds=1))
 
 
 def test_choices(benchmark: BenchmarkFixture, folder: Path) -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+from bench.tables import number
+
 BEGAN = time.monotonic()
 
 
@@ -36,12 +38,7 @@ def at_share(values: Sequence[float], share: float) -> float:
 
 def spread(values: Sequence[float]) -> str:
     """Median, least and most of rounds, as a text."""
-    return f"{figure(median(values))} ({figure(min(values))} to {figure(max(values))})"
-
-
-def figure(value: float) -> str:
-    """Three digits that mean something."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{number(median(values))} ({number(min(values))} to {number(max(values))})"
 
 
 def say(text: str) -> None:

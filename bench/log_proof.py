@@ -19,7 +19,8 @@ from typing import Any
 
 from bench import log_made, log_signatures
 from bench.log_client import Job, sign
-from bench.log_findings import Findings, figure, say
+from bench.log_findings import Findings, say
+from bench.tables import number
 from events import subjects
 from events.archive import Archive
 from events.commit import parts
@@ -58,8 +59,8 @@ def _replay(folder: Path) -> Findings:
         say(f"a log of {made:,} events")
         measured[events] = one = _measured("replay", path)
         rate, memory = one["done"] / one["cpu_s"], one["memory"] / 1e6
-        rows.append((f"{one['done']:,}", figure(rate), figure(one["done"] / one["wall_s"]), figure(memory)))
-        say(f"replayed: {figure(rate)} events/s, {figure(memory)} MB")
+        rows.append((f"{one['done']:,}", number(rate), number(one["done"] / one["wall_s"]), number(memory)))
+        say(f"replayed: {number(rate)} events/s, {number(memory)} MB")
     whole, tenth = measured[EVENTS], measured[TENTH]
     found.figures["replay of 10 million events, one core"] = (whole["done"] / whole["cpu_s"], "events/s")
     grown = (whole["memory"] - tenth["memory"]) / 1e6
@@ -71,7 +72,7 @@ def _replay(folder: Path) -> Findings:
 
 def _audit(folder: Path) -> Findings:
     """The audit without its signatures, of orders alone, and of a market."""
-    found, rows = Findings(), []
+    found, rows, measured = Findings(), [], []
     logs = {"single": folder / "single", f"{TOGETHER} in a message": folder / "bulk"}
     for name, together in zip(logs, (1, TOGETHER), strict=True):
         orders_alone(logs[name], ORDERS, together)
@@ -80,8 +81,12 @@ def _audit(folder: Path) -> Findings:
         one = _measured("audit", path)
         rate = one["done"] / one["cpu_s"]
         found.figures[f"audit, signatures apart, one core, {name}"] = (rate, "orders/s")
-        rows.append((name, figure(rate), figure(one["events"] / one["cpu_s"])))
-        say(f"audited: {name}: {figure(rate)} orders/s")
+        rows.append((name, number(rate), number(one["events"] / one["cpu_s"])))
+        measured.append(one)
+        say(f"audited: {name}: {number(rate)} orders/s")
+    *orders, _market = measured
+    rate = sum(one["done"] for one in orders) / sum(one["cpu_s"] for one in orders)
+    found.figures["audit, signatures apart, one core"] = (rate, "orders/s")
     found.table("Audit, signatures apart, one core", ("orders", "orders/s", "events/s"), rows)
     return found
 
@@ -96,13 +101,13 @@ def _signatures() -> Findings:
         "Checks of signatures",
         ("", "checks/s"),
         [
-            ("libsodium alone, one process", figure(rates["raw"])),
-            (f"libsodium alone, {rates['cores']} processes", figure(rates["raw_all"])),
-            ("ours, one thread", figure(rates["one"])),
-            ("ours, all cores", figure(rates["all"])),
+            ("libsodium alone, one process", number(rates["raw"])),
+            (f"libsodium alone, {rates['cores']} processes", number(rates["raw_all"])),
+            ("ours, one thread", number(rates["one"])),
+            ("ours, all cores", number(rates["all"])),
         ],
     )
-    say(f"signatures: {figure(rates['all_of_raw_times_cores'])} of libsodium's rate times the cores")
+    say(f"signatures: {number(rates['all_of_raw_times_cores'])} of libsodium's rate times the cores")
     return found
 
 

@@ -20,8 +20,9 @@ from statistics import median
 from nats.aio.client import Client as Nats
 
 from bench.log_client import Job
-from bench.log_findings import Findings, figure, say, spread
+from bench.log_findings import Findings, say, spread
 from bench.log_load import CRASH, drive, market, processes, traders
+from bench.tables import number
 from console import server
 from console.children import TETHER, environment, module
 from console.data_directory import SNAPSHOTS, start_server, url
@@ -60,7 +61,7 @@ async def start(folder: Path) -> Findings:
         "Start and failover, a million resting orders",
         ("", "s: median (least to most)"),
         [
-            (f"start, from a snapshot of {figure(size / 1e6)} MB", spread(starts)),
+            (f"start, from a snapshot of {number(size / 1e6)} MB", spread(starts)),
             ("SIGKILL of the exchange to the other's first commit", spread(overs)),
         ],
     )
