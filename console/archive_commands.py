@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from console import admission
+from console.damage import files_of
 from console.data_directory import (
     ARCHIVE,
     MarketError,
@@ -131,7 +132,7 @@ def restore(
 async def _restore(source: Path, data: Path, keys: Path) -> Place:
     """Check, copy, and make the streams, in this order: what is there is good wherever this ends."""
     kept = open_archive(source)
-    if (data / "nats").exists():
+    if files_of(data, INTAKE):
         raise MarketError(f"{data}: there is a market's log here already; give another --data")
     ring = _keys(kept, keys)
     found = await _verify(kept)

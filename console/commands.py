@@ -11,6 +11,7 @@ import typer
 from console import tables
 from console.archive_commands import archive, restore
 from console.log_commands import audit
+from console.repair_commands import check, recompute
 from console.replay_commands import diff, export, replay
 from console.session import EXPECTED, Data, OperatorCreds, account_key, every, operating, run
 from console.up import up
@@ -280,6 +281,8 @@ async def _ask(data: Path, server: str, creds: Path | None, what: str) -> dict[s
 app.command()(audit)
 app.command()(archive)
 app.command()(restore)
+app.command()(check)
+app.command()(recompute)
 app.command()(replay)
 app.command()(diff)
 app.command()(export)

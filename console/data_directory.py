@@ -24,9 +24,9 @@ from events.log import NotAdmittedError, UnreachableError, connect
 
 SERVER_S = 10.0  # nats-server answers within this
 LOG = "logs/nats-server.log"
+ARCHIVE = "archive"  # what the streams go on behind, where the market was restored
 SNAPSHOTS = "snapshots"
 DURABILITY = "durability"  # in it: what an acknowledged request survives, one of server.DURABILITIES
-ARCHIVE = "archive"  # what the streams go on behind, where the market was restored
 
 
 class MarketError(Exception):

@@ -55,7 +55,11 @@ def changed(found: Row) -> None:
     _cut("events", "event number>", [[kind, number] for kind, number in found["events"].items()])
     money = [[kind, moved["events"], credits(moved["amount"])] for kind, moved in found["money"].items()]
     _cut("money moved", "event number> credits>", money)
-    _cut("accounts changed", "name free> held> reputation>", [_account(row) for row in found["accounts"]])
+    _cut(
+        "accounts changed",
+        "name free> held> reputation> suspended>",
+        [_account(row) for row in found["accounts"]],
+    )
     for part, new, gone in (
         ("orders", "placed", "gone"),
         ("contracts", "opened", "ended"),
@@ -85,6 +89,8 @@ def _account(row: Row) -> list[object]:
     """Before and after, where it changed."""
 
     def both(name: str, change: list[int]) -> str:
+        if name == "suspended":
+            return f"{change[0]} -> {change[1]}"
         before, after = ((tables.share if name == "reputation" else credits)(value) for value in change)
         return f"{before} -> {after}"
 

@@ -11,6 +11,7 @@ import nats.errors
 import typer
 import uvloop
 
+from console.damage import DamageError
 from console.data_directory import MarketError
 from console.keyring import place
 from console.server import BadPlaceError
@@ -29,6 +30,7 @@ EXPECTED: tuple[type[Exception], ...] = (
     BadPlaceError,
     BadRecordError,
     BadRequestError,
+    DamageError,
     Disagreement,
     LogGapError,
     MarketError,

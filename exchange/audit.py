@@ -16,7 +16,6 @@ from events.chain import (
     Disagreement,
     Whole,
     changed_requests,
-    check_range,
     gap,
 )
 from events.commit import Commit, encode
@@ -126,7 +125,10 @@ class _Auditor:
         whole = self._chain.take(stored)
         if whole is None:
             return
-        check_range(whole.commit, whole.sequence, self._ends)
+        commit, _, here = whole
+        if commit.last > self._ends.intake:
+            what = f"commit {commit.number} answers request {commit.last}; INTAKE ends at {self._ends.intake}"
+            raise Disagreement(subjects.JOURNAL, here, what)
         await self._recompute(whole)
         self._result.commits += 1
         self._result.events += len(whole.commit.events)

@@ -11,8 +11,9 @@ from nats.aio.client import Client as Nats
 from nats.js.errors import NotFoundError
 
 from events import subjects
+from events.archive import Archive
 from events.commit import PART_HEADER, Assembler, Commit, decode
-from events.log import CommitReader, LogGapError, Reader, last_sequence
+from events.log import CommitReader, LogGapError, Reader, last_sequence, message_at
 from events.records import BadRecordError
 from events.wire import Stored
 from exchange import snapshot
@@ -28,15 +29,15 @@ log = logging.getLogger("exchange")
 class Follower:
     """A state that follows the log. `next` is the sequence in JOURNAL that is read next."""
 
-    def __init__(self, nc: Nats, state: State, place: Place) -> None:
-        self._nc = nc
+    def __init__(self, nc: Nats, state: State, place: Place, archive: Archive | None = None) -> None:
+        self._nc, self._archive = nc, archive
         self.state, self.place, self.next = state, place, place.sequence + 1
         self._commits = CommitReader(nc, place.number, place.hash, place.sequence)
-        self._reader = Reader(nc, subjects.JOURNAL, self.next)
+        self._reader = Reader(nc, subjects.JOURNAL, self.next, archive)
         self._aside = ThreadPoolExecutor(1, "aside", initializer=stand_back_for_good)
 
     @classmethod
-    async def begin(cls, nc: Nats, snapshots: Path | None) -> "Follower":
+    async def begin(cls, nc: Nats, snapshots: Path | None, archive: Archive | None = None) -> "Follower":
         """One that has read the whole log as it is now. Raises LogGapError, BadRecordError.
 
         A snapshot that does not verify is told in one line, and the one before it is taken.
@@ -46,13 +47,13 @@ class Follower:
         try:
             for path in snapshot.kept(snapshots) if snapshots is not None else ():
                 try:
-                    follower = cls(nc, *await _restored(nc, path))
+                    follower = cls(nc, *await _restored(nc, path, archive), archive)
                     log.info("restored %s in %.2f s", path.name, time.monotonic() - started)
                     break
                 except SnapshotError as error:
                     log.warning("%s; the one before it is taken", error)
             else:
-                follower = cls(nc, State(), Place())
+                follower = cls(nc, State(), Place(), archive)
             first = follower.place.number
             await follower.catch_up()
         finally:
@@ -64,7 +65,7 @@ class Follower:
 
     async def catch_up(self) -> None:
         """Fold to where JOURNAL ends now."""
-        end = await last_sequence(self._nc, subjects.JOURNAL)
+        end = await last_sequence(self._nc, subjects.JOURNAL, self._archive)
         if end < self.place.sequence:
             raise LogGapError(
                 f"JOURNAL ends at {end}, but a snapshot is of its sequence {self.place.sequence}: "
@@ -111,13 +112,13 @@ class Follower:
         return Header(number, hash_, last, sequence, self.state.rules, self.state.digest.take())
 
 
-async def _restored(nc: Nats, path: Path) -> tuple[State, Place]:
+async def _restored(nc: Nats, path: Path, archive: Archive | None) -> tuple[State, Place]:
     """The state in a snapshot of this log, and where it stands. Raises SnapshotError.
 
     A copy of this process looks at the bytes while this one restores the rows.
     """
     said = snapshot.header(path)
-    await check_commit(nc, path, said)
+    await check_commit(nc, path, said, archive)
     checking = asyncio.create_task(Forked(lambda: snapshot.check_whole(path), nice=0).ended())
     try:
         state = snapshot.restore(path)
@@ -128,10 +129,10 @@ async def _restored(nc: Nats, path: Path) -> tuple[State, Place]:
     return state, said.place
 
 
-async def check_commit(nc: Nats, path: Path, said: Header) -> None:
+async def check_commit(nc: Nats, path: Path, said: Header, archive: Archive | None) -> None:
     """Whether a snapshot is of the commit that stands in JOURNAL. Raises SnapshotError."""
     try:
-        commit = await commit_at(nc, said.sequence)
+        commit = await commit_at(nc, said.sequence, archive)
     except (BadRecordError, NotFoundError) as error:
         raise SnapshotError(f"{path}: JOURNAL has no commit at its sequence {said.sequence}") from error
     if (commit.number, commit.hash, commit.last) != (said.commit, said.hash, said.last):
@@ -140,14 +141,13 @@ async def check_commit(nc: Nats, path: Path, said: Header) -> None:
         raise SnapshotError(f"{path}: its digest is not the one that commit {said.commit} says")
 
 
-async def commit_at(nc: Nats, sequence: int) -> Commit:
+async def commit_at(nc: Nats, sequence: int, archive: Archive | None = None) -> Commit:
     """The commit whose last message stands at a sequence in JOURNAL. Raises BadRecordError, NotFoundError."""
-    js = nc.jetstream()
-    last = (await js.get_msg(subjects.JOURNAL, sequence)).data or b""
+    last = (await message_at(nc, subjects.JOURNAL, sequence, archive)).data
     count = int.from_bytes(last[4:PART_HEADER], "big")
     assembler, body = Assembler(), None
     for part in range(sequence - max(count, 1) + 1, sequence):
-        assembler.add((await js.get_msg(subjects.JOURNAL, part)).data or b"")
+        assembler.add((await message_at(nc, subjects.JOURNAL, part, archive)).data)
     body = assembler.add(last)
     if body is None:
         raise BadRecordError(f"JOURNAL sequence {sequence} does not end a commit")

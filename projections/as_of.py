@@ -19,15 +19,17 @@ Row = dict[str, Any]
 def account_rows(state: State) -> Iterator[Row]:
     """Balances, the bank's and the fees' first, then as accounts were opened: they sum to zero (R1)."""
     for name, money in ((BANK, state.bank), (FEES, state.fees)):
-        yield {"account": name, "name": name, "free": money, "held": 0, "reputation": PRIOR}
+        yield _account_row(name, name, money, 0, PRIOR, 0)
     for key, account in state.accounts.items():
-        yield {
-            "account": key,
-            "name": account.name,
-            "free": account.free,
-            "held": account.held,
-            "reputation": account.reputation,
-        }
+        suspended = state.suspended.get(key, 0)
+        yield _account_row(key, account.name, account.free, account.held, account.reputation, suspended)
+
+
+def _account_row(key: str, name: str, free: int, held: int, reputation: int, suspended: int) -> Row:
+    return {
+        "account": key, "name": name, "free": free, "held": held, "reputation": reputation,
+        "suspended": suspended,
+    }  # fmt: skip
 
 
 def machine_rows(state: State) -> Iterator[Row]:
@@ -110,6 +112,8 @@ def status(state: State) -> Row:
         "frozen": state.frozen,
         "halted": state.halted,
         "epoch": state.epoch,
+        "rules": state.rules,
+        "checked": state.checked,
         "terms": None if terms is None else {name: getattr(terms, name) for name in TERMS},
         "accounts": len(state.accounts),
         "machines": len(state.machines),

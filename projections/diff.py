@@ -12,7 +12,7 @@ from projections import as_of
 from projections.replay import Journal, Replay, Tell, Until, bodies, silent
 
 Row = dict[str, Any]
-MONEY = ("free", "held", "reputation")
+MONEY = ("free", "held", "reputation", "suspended")
 
 
 def between(journal: Journal, first: Until, second: Until, tell: Tell = silent) -> Row:

@@ -1,6 +1,6 @@
 """The projections' process: follows JOURNAL into the store, publishes the feed, answers queries.
 
-    python -m projections.service --server URL --creds FILE --store FILE
+    python -m projections.service --server URL --creds FILE --store FILE [--archive DIR]
 
 A message of the feed is sent before its commit is stored, for it follows from the log alone: a process that
 dies between the two is followed by one that makes the same message again, under the same number. What was
@@ -26,6 +26,7 @@ from nats.aio.msg import Msg
 from nats.js.errors import APIError
 
 from events import subjects
+from events.archive import Archive, ArchiveError
 from events.collecting import rarely
 from events.commit import Commit
 from events.keys import BadKeyError, Key
@@ -50,14 +51,14 @@ MOST_COMING = 16 * 1024  # queries that were not looked at yet; what comes beyon
 MOST_COMING_BYTES = 16 * 1024 * 1024
 PATIENCE_S = 30.0  # for the server, and for the exchange to make the streams
 
-ERRORS = (BadKeyError, UnreachableError, NotAdmittedError, StoreError, LogGapError)
+ERRORS = (ArchiveError, BadKeyError, UnreachableError, NotAdmittedError, StoreError, LogGapError)
 
 
 class Service:
     """The store and one connection: follows, answers, and says how far it is."""
 
-    def __init__(self, nc: Nats, store: Store) -> None:
-        self._nc, self._store = nc, store
+    def __init__(self, nc: Nats, store: Store, archive: Archive | None = None) -> None:
+        self._nc, self._store, self._archive = nc, store, archive
         self._progress = store.progress()
         self._number, self._hash = store.cursor()
         self._waiting = Waiting()
@@ -83,7 +84,7 @@ class Service:
         deadline = asyncio.get_running_loop().time() + PATIENCE_S
         while True:
             try:
-                end = await last_sequence(self._nc, subjects.JOURNAL)
+                end = await last_sequence(self._nc, subjects.JOURNAL, self._archive)
                 break
             except (nats.errors.Error, APIError, TimeoutError) as error:
                 if asyncio.get_running_loop().time() > deadline:
@@ -103,7 +104,7 @@ class Service:
         self._progress = self._progress._replace(published=self._number)
         await self._say()
         sequence, number, last, _ = self._progress
-        async with CommitReader(self._nc, number, last, sequence) as reader:
+        async with CommitReader(self._nc, number, last, sequence, self._archive) as reader:
             while True:
                 try:
                     commits = self._new(await reader.next_batch())
@@ -206,14 +207,15 @@ def _read(store: Store, question: Question) -> bytes:
         return dumps({"error": f"{question.what}: the query service failed; its log says why"})
 
 
-async def serve(server: str, key: Key, path: Path) -> None:
+async def serve(server: str, key: Key, path: Path, archive: Path | None = None) -> None:
     """Connect and run until SIGTERM or SIGINT. Raises those of ERRORS."""
 
     async def run() -> None:
+        before = None if archive is None else Archive(archive)
         with Store(path) as store:
             nc = await connect(server, key, name="projections", patience=PATIENCE_S)
             try:
-                await Service(nc, store).run()
+                await Service(nc, store, before).run()
             finally:
                 await nc.close()
 
@@ -226,11 +228,12 @@ def main() -> int:
     parser.add_argument("--server", required=True, metavar="URL")
     parser.add_argument("--creds", required=True, type=Path, metavar="FILE", help="seed of the projections")
     parser.add_argument("--store", required=True, type=Path, metavar="FILE", help="the SQLite file")
+    parser.add_argument("--archive", type=Path, metavar="DIR", help="behind which the log goes on")
     given = parser.parse_args()
     rarely()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(given.server, Key.load(given.creds), given.store))
+            runner.run(serve(given.server, Key.load(given.creds), given.store, given.archive))
     except ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

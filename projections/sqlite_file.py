@@ -19,7 +19,9 @@ from projections.ledger import CHARGES, LINES, TRADES, Columns, Row
 
 BATCH = 20_000  # rows of one table in memory
 AS_OF: Columns = {"commit": int, "now_us": int, "tick_us": int, "digest": str}
-ACCOUNTS: Columns = {"account": str, "name": str, "free": int, "held": int, "reputation": int}
+ACCOUNTS: Columns = {
+    "account": str, "name": str, "free": int, "held": int, "reputation": int, "suspended": int,
+}  # fmt: skip
 MACHINES: Columns = {
     "account": str, "name": str, "machine": str, "cpus": int, "numbers": str, "flags": str, "ready": int,
 }  # fmt: skip
