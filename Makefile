@@ -6,7 +6,7 @@ STAMP := build/.installed
 SOURCES := pyproject.toml setup.py seccomp/_jail.c $(wildcard exchange/*.pyx) $(wildcard exchange/*.px[di] exchange/*.h seccomp/*.h)
 
 .DEFAULT_GOAL := help
-.PHONY: help check setup demo test lint strict soak sanitize bench bench-book goals clean
+.PHONY: help check setup demo test lint strict soak sanitize bench bench-book bench-log goals clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -68,6 +68,9 @@ build/.peers: $(STAMP) # what the book is measured beside
 
 bench-book: build/.peers ## the book beside its limit and its peers; writes docs/performance.md
 	@$(PY) -m bench.run book && $(PY) -m bench.report
+
+bench-log: build/.peers ## the log beside its limit: orders, replay, audit, start; writes docs/performance.md
+	@$(PY) -m bench.run log && $(PY) -m bench.report
 
 goals: $(STAMP) ## the figures asked for, beside the last results
 	@$(PY) -m bench.goals

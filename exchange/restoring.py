@@ -1,5 +1,6 @@
 """The state made again from its entries: what a snapshot's rows become (R34)."""
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, Literal
@@ -162,7 +163,7 @@ class _Restoring:
         """What follows from all of them."""
         state = self._state
         state.dues = SortedList(self._dues)
-        state.hours = dict(sorted(state.hours.items(), key=lambda item: item[1].until_us))
+        state.hours = OrderedDict(sorted(state.hours.items(), key=lambda item: item[1].until_us))
         assert state.terms is not None and state.total() == 0
         state.digest.fill(self.weights)
         return state
