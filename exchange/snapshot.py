@@ -145,7 +145,7 @@ def check_whole(path: Path, weighed: Callable[[bytes], object] = lambda weights:
         raise SnapshotError(f"{path}: {error.strerror}") from error
 
 
-def rows_in(path: Path) -> int:
+def count_in(path: Path) -> int:
     """How many rows a snapshot says it has. Raises SnapshotError."""
     try:
         with path.open("rb") as file:
