@@ -1,6 +1,6 @@
 """The notary: it checks every signature in INTAKE, right behind the exchange, and suspends false ones (R35).
 
-`python -m exchange.notary --server URL --creds FILE`, with the exchange's key.
+`python -m exchange.notary --server URL --creds FILE [--archive DIR]`, with the exchange's key.
 
 It keeps nothing of its own. What it found stands in INTAKE, as requests of the exchange's: `suspend` names an
 account and its false request, `checked` says up to where all signatures are checked, and every false one
@@ -25,6 +25,7 @@ from nats.aio.client import Client as Nats
 from nats.js.errors import APIError, NotFoundError
 
 from events import subjects
+from events.archive import Archive, ArchiveError
 from events.collecting import rarely
 from events.keys import SIGNATURE_CHARACTERS, BadKeyError, Key
 from events.log import (
@@ -34,6 +35,7 @@ from events.log import (
     Stored,
     UnreachableError,
     connect,
+    last_sequence,
 )
 from events.requests import decode_body, encode
 from exchange.priority import stand_back, stand_back_for_good
@@ -47,7 +49,7 @@ AGAIN_S = 5.0  # a `suspend` that is not in the log by then is said again
 END_S = 4.0
 AGAIN = (".reinstate", ".unfreeze")  # requests after which somebody may be accused again
 NOTARY_RULES = 2  # from these rules on the market admits requests before their signatures are checked
-EXPECTED = (BadKeyError, UnreachableError, NotAdmittedError, LogGapError)
+EXPECTED = (ArchiveError, BadKeyError, UnreachableError, NotAdmittedError, LogGapError)
 log = logging.getLogger("notary")
 
 
@@ -137,8 +139,8 @@ class Findings:
 class Notary:
     """Follows INTAKE and speaks for the exchange's key."""
 
-    def __init__(self, nc: Nats, key: Key, checker: Checker) -> None:
-        self._nc, self._key, self._checker = nc, key, checker
+    def __init__(self, nc: Nats, key: Key, checker: Checker, archive: Archive | None = None) -> None:
+        self._nc, self._key, self._checker, self._archive = nc, key, checker, archive
         self._said_checked = 0.0
 
     async def run(self) -> None:
@@ -150,7 +152,7 @@ class Notary:
         began = loop.time()
         is_behind = True
         async with (
-            Reader(self._nc, subjects.INTAKE, start) as reader,
+            Reader(self._nc, subjects.INTAKE, start, self._archive) as reader,
             aclosing(self._checker.check(_batches(reader))) as verdicts,
         ):
             async for checked in verdicts:
@@ -188,12 +190,11 @@ class Notary:
 
         Waits for the server. Raises UnreachableError, LogGapError.
         """
-        js = self._nc.jetstream()
         while True:
             with contextlib.suppress(nats.errors.Error, TimeoutError):
                 try:
-                    there = (await js.stream_info(subjects.INTAKE)).state
-                    return await self._begin_in(there.first_seq, there.last_seq)
+                    end = await last_sequence(self._nc, subjects.INTAKE, self._archive)
+                    return await self._begin_behind(end)
                 except NotFoundError:
                     raise LogGapError(f"the server has no stream {subjects.INTAKE}") from None
                 except APIError:
@@ -202,19 +203,14 @@ class Notary:
                 raise UnreachableError("the connection was closed")
             await asyncio.sleep(0.2)
 
-    async def _begin_in(self, first: int, end: int) -> tuple[int, bool, int]:
-        """The same, with the ends of INTAKE known."""
+    async def _begin_behind(self, end: int) -> tuple[int, bool, int]:
         said = await self._own("checked")
         if said is not None:
             through = (decode_body(said.data[SIGNATURE_CHARACTERS + 1 :]) or {}).get("through")
             if type(through) is int and 0 <= through < said.sequence:
-                return max(first, through + 1), True, end
+                return through + 1, True, end
         rules = await self._own("rules", first=True)
-        if rules is not None and first <= 1:
-            return rules.sequence, False, end
-        if first > 1:  # the log before is in an archive: it was kept by these rules
-            return first, True, end
-        return end + 1, False, end
+        return (rules.sequence if rules else end + 1), False, end
 
     async def _own(self, kind: str, first: bool = False) -> Stored | None:
         """The last request (or the first) of a kind that the exchange's key signed; None if there is none.
@@ -222,6 +218,15 @@ class Notary:
         One that it did not sign is no word of ours.
         """
         subject = subjects.intake(self._key.public, kind)
+        archived = None if self._archive is None else self._archive.one_of(subjects.INTAKE, subject, first)
+        live = await self._live(subject, first)
+        stored = (archived or live) if first else (live or archived)
+        if stored is None or check([stored]).verdicts != bytes([Verdict.TRUE]):
+            return None
+        return stored
+
+    async def _live(self, subject: str, first: bool) -> Stored | None:
+        """The last message (or the first) on a subject that the server has."""
         js = self._nc.jetstream()
         try:
             if first:
@@ -231,8 +236,7 @@ class Notary:
         except NotFoundError:
             return None
         assert message.seq is not None
-        stored = Stored(message.seq, 0, message.subject or "", message.data or b"")
-        return stored if check([stored]).verdicts == bytes([Verdict.TRUE]) else None
+        return Stored(message.seq, 0, message.subject or "", message.data or b"")
 
 
 async def _batches(reader: Reader) -> AsyncIterator[list[Stored]]:
@@ -241,7 +245,7 @@ async def _batches(reader: Reader) -> AsyncIterator[list[Stored]]:
         yield await reader.next_batch(timeout=LOOK_S)
 
 
-async def serve(server: str, key: Key) -> None:
+async def serve(server: str, key: Key, archive: Path | None = None) -> None:
     """Check until SIGTERM or SIGINT. Raises what ends it otherwise."""
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
@@ -254,10 +258,11 @@ async def serve(server: str, key: Key) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     try:
+        before = None if archive is None else Archive(archive)
         nc = await connect(server, key, name="notary", patience=PATIENCE_S)
         try:
             async with Checker() as checker:
-                await Notary(nc, key, checker).run()
+                await Notary(nc, key, checker, before).run()
         finally:
             await nc.close()
     except asyncio.CancelledError:
@@ -269,13 +274,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="exchange.notary", description="Checks the signatures in INTAKE.")
     parser.add_argument("--server", required=True, metavar="URL", help="the log's server")
     parser.add_argument("--creds", required=True, type=Path, metavar="FILE", help="the exchange's seed file")
+    parser.add_argument("--archive", type=Path, metavar="DIR", help="behind which the log goes on")
     arguments = parser.parse_args()
     rarely()
     stand_back()
     stand_back_for_good()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     try:
-        uvloop.run(serve(arguments.server, Key.load(arguments.creds)))
+        uvloop.run(serve(arguments.server, Key.load(arguments.creds), arguments.archive))
     except EXPECTED as error:
         print(f"notary: {error}", file=sys.stderr)
         return 1

@@ -1,6 +1,6 @@
 """The exchange's service: INTAKE in, JOURNAL out.
 
-`python -m exchange.service --server URL --creds FILE [--snapshots DIR] [--name NAME]`
+`python -m exchange.service --server URL --creds FILE [--snapshots DIR] [--archive DIR] [--name NAME]`
 
 Run it twice: one has the lease and writes, the other stands by, writes snapshots, and takes over when the
 lease runs out.
@@ -19,6 +19,7 @@ import uvloop
 from nats.aio.client import Client as Nats
 from nats.js.errors import APIError
 
+from events.archive import Archive, ArchiveError
 from events.collecting import rarely
 from events.keys import BadKeyError, Key
 from events.log import (
@@ -44,6 +45,7 @@ from exchange.writer import Writer
 PATIENCE_S = 15.0  # for the server
 ERRORS = (
     APIError,
+    ArchiveError,
     BadKeyError,
     UnreachableError,
     NotAdmittedError,
@@ -65,17 +67,18 @@ class Service:
         name: str = "exchange",
         snapshots: Path | None = None,
         every_events: int = EVERY_EVENTS,
+        archive: Archive | None = None,
     ) -> None:
-        self._nc, self._key = nc, key
+        self._nc, self._key, self._archive = nc, key, archive
         self._snapshots, self._every_events = snapshots, every_events
         self._lease = Lease(nc, name)
 
     async def run(self) -> None:
         """Recover, stand by, then write until cancelled. Raises those of ERRORS."""
-        await make_streams(self._nc)
+        await make_streams(self._nc, self._archive)
         if self._snapshots is not None and not snapshot.kept(self._snapshots):
             await self._fetch(self._snapshots)
-        follower = await Follower.begin(self._nc, self._snapshots)
+        follower = await Follower.begin(self._nc, self._snapshots, self._archive)
         try:
             await self._stand_by(follower)
             started = time.monotonic()
@@ -111,7 +114,7 @@ class Service:
         assert state.total() == 0
         log.info("leads from commit %d on, %.2f s after", place.number, time.monotonic() - started)
         time_ = Timekeeper(self._nc, state)
-        writer = Writer(self._nc, self._key, self._lease, state, place, time_.stored)
+        writer = Writer(self._nc, self._key, self._lease, state, place, time_.stored, self._archive)
         await together(writer.run(follower.next - 1), time_.run(writer))
 
 
@@ -121,18 +124,21 @@ async def serve(
     name: str = "exchange",
     snapshots: Path | None = None,
     every_events: int = EVERY_EVENTS,
-) -> None:
-    """Run the service until SIGTERM or SIGINT. Raises what ends it otherwise, those of ERRORS."""
+    archive: Path | None = None,
+) -> int:
+    """Run the service until SIGTERM or SIGINT, which is returned. Raises what else ends it, of ERRORS."""
 
     async def run() -> None:
+        before = None if archive is None else Archive(archive)
         nc = await connect(server, key, name=name, patience=PATIENCE_S)
         try:
-            await Service(nc, key, name, snapshots, every_events).run()
+            await Service(nc, key, name, snapshots, every_events, before).run()
         finally:
             await nc.close()
 
-    await until_told(run())
+    ended_by = await until_told(run())
     log.info("stopped")
+    return ended_by
 
 
 def main() -> int:
@@ -142,6 +148,7 @@ def main() -> int:
     parser.add_argument("--creds", required=True, type=Path, help="the exchange's seed file")
     parser.add_argument("--name", default="exchange", help="what this one is called among several")
     parser.add_argument("--snapshots", type=Path, help="the directory where snapshots are kept")
+    parser.add_argument("--archive", type=Path, help="the archive behind which the server's log begins")
     parser.add_argument(
         "--snapshot-every", type=int, default=EVERY_EVENTS, metavar="EVENTS", help="how often one is written"
     )
@@ -150,9 +157,8 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(
-                serve(given.server, Key.load(given.creds), given.name, given.snapshots, given.snapshot_every)
-            )
+            key, every = Key.load(given.creds), given.snapshot_every
+            runner.run(serve(given.server, key, given.name, given.snapshots, every, given.archive))
     except ERRORS as error:
         print(f"exchange: {error}", file=sys.stderr)
         return 1

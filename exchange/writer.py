@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from nats.aio.client import Client as Nats
 
 from events import faults, subjects
+from events.archive import Archive
+from events.chain import Place
 from events.commit import RULES, Commit
 from events.keys import Key
 from events.log import LogGapError, Reader, Stored, append_commit, last_sequence
@@ -23,11 +25,10 @@ from events.together import together
 from exchange.batch import Batcher
 from exchange.engine import Engine
 from exchange.lease import Lease
-from exchange.recovery import Place
 from exchange.state import State
 
 GROUP = 256  # requests in one commit at most ...
-GROUP_BYTES = 1024 * 1024  # ... and bytes of them
+GROUP_BYTES = 64 * 1024  # ... and bytes of them, so that one is decided within milliseconds
 AGAIN_S = 5.0  # an own request that the server may have lost is made again
 log = logging.getLogger("exchange")
 
@@ -50,8 +51,16 @@ class Writer:
     """
 
     def __init__(
-        self, nc: Nats, key: Key, lease: Lease, state: State, place: Place, stored: Callable[[Commit], None]
+        self,
+        nc: Nats,
+        key: Key,
+        lease: Lease,
+        state: State,
+        place: Place,
+        stored: Callable[[Commit], None],
+        archive: Archive | None = None,
     ) -> None:
+        self._archive = archive
         self._nc, self._key, self._lease, self._on_stored = nc, key, lease, stored
         self.state = state
         self.engine = Engine(state)
@@ -75,7 +84,7 @@ class Writer:
 
     async def run(self, journal: int) -> None:
         """Write for ever behind sequence `journal`. Raises FencedError, LogGapError, APIError."""
-        end = await last_sequence(self._nc, subjects.INTAKE)
+        end = await last_sequence(self._nc, subjects.INTAKE, self._archive)
         if end < self._batcher.last:
             raise LogGapError(
                 f"INTAKE ends at {end}, but request {self._batcher.last} was answered: the server's files "
@@ -84,7 +93,7 @@ class Writer:
         await together(self._decide(end), self._append(journal))
 
     async def _decide(self, end: int) -> None:
-        async with Reader(self._nc, subjects.INTAKE, self._batcher.last + 1) as reader:
+        async with Reader(self._nc, subjects.INTAKE, self._batcher.last + 1, self._archive) as reader:
             while True:
                 if reader.next > end:
                     await self._ask_own()
