@@ -396,12 +396,7 @@ def event_of(wire: Any) -> Event:
     try:
         event: Event = msgspec.convert(wire, EVENTS[wire["kind"]])
         return event
-<<<<<<< HEAD
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, KeyError, TypeError) as error:
         kind = wire.get("kind") if isinstance(wire, dict) else None
         named = f"{kind}: " if isinstance(kind, str) else ""
         raise BadRecordError(one_line(f"not an event of this version: {named}{error}")) from error
-=======
-    except (msgspec.ValidationError, KeyError, TypeError) as error:
-        raise BadRecordError(f"not an event of this version: {error}: {str(wire)[:200]}") from error
->>>>>>> main

@@ -93,8 +93,7 @@ async def offered(nc: Nats, account: str) -> list[Offer]:
             answer = await answers.next_msg(OTHERS_S if heard else PATIENCE_S)
             if not answer.data:
                 break  # the server: nobody listens
-            told = loads(answer.data)
-            offers += [Offer(commit, size, told["by"]) for commit, size in told["snapshots"]]
+            offers += _told(answer.data)
             heard += 1
     except nats.errors.TimeoutError:
         pass  # no others
@@ -107,6 +106,20 @@ async def offered(nc: Nats, account: str) -> list[Offer]:
     return sorted(offers, reverse=True)
 
 
+def _told(answer: bytes) -> list[Offer]:
+    """What one has to offer; nothing where it cannot be read. A commit becomes the name of a file."""
+    with contextlib.suppress(ValueError):
+        match loads(answer):
+            case {"by": str(by), "snapshots": [*rows]}:
+                kinds = [int, int]
+                return [
+                    Offer(row[0], row[1], by)
+                    for row in rows
+                    if isinstance(row, list) and [type(value) for value in row] == kinds and row[0] > 0
+                ]
+    return []
+
+
 async def fetch(
     nc: Nats, account: str, directory: Path, progress: Callable[[int, int], None] = lambda done, whole: None
 ) -> Path:
@@ -115,14 +128,7 @@ async def fetch(
     It is whole, by its own SHA-256; whether it is of this log is for `follower.check_commit` to say.
     Raises NoSnapshotError, SnapshotError, OSError.
     """
-<<<<<<< HEAD
-    try:
-        commit, size = _newest((await _ask(nc, account, "list", b"")).data)
-    except nats.errors.Error as error:
-        raise NoSnapshotError("nobody offers snapshots: does a standby run, with --snapshots?") from error
-=======
     commit, size, by = (await offered(nc, account))[0]
->>>>>>> main
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)  # noqa: ASYNC240
     draft = directory / f"{commit}.{os.getpid()}{snapshot.DRAFT}"
     try:
@@ -144,26 +150,9 @@ async def fetch(
         draft.unlink(missing_ok=True)
 
 
-<<<<<<< HEAD
-def _newest(answer: bytes) -> tuple[int, int]:
-    """Commit and bytes of the first in a list. Raises NoSnapshotError."""
-    with contextlib.suppress(ValueError):
-        match loads(answer):
-            case []:
-                raise NoSnapshotError("the standby has written no snapshot yet")
-            case [[int(commit), int(size)], *_] if commit > 0:
-                return commit, size
-    raise NoSnapshotError("a list of snapshots that cannot be read; is the standby of this version?")
-
-
-async def _ask(nc: Nats, account: str, what: str, data: bytes) -> Msg:
-    """One question, again where no answer comes. Raises nats.errors.Error."""
-    for _ in range(TRIES - 1):
-=======
 async def _ask(nc: Nats, account: str, question: bytes) -> bytes:
     """A piece; asked for again where none comes. Raises NoSnapshotError."""
     for _ in range(TRIES):
->>>>>>> main
         try:
             return (await nc.request(subjects.snapshot(account, "piece"), question, timeout=PATIENCE_S)).data
         except nats.errors.TimeoutError:
