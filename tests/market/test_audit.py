@@ -22,12 +22,12 @@ class LogInMemory:
 
     def __init__(self, requests: list[Stored], commits: list[bytes]) -> None:
         self.intake = requests
-        self.due = requests[-1].sequence
+        self.due = self.last = requests[-1].sequence
         messages = [part for body in commits for part in parts(body, 2000)]
         self.messages = [Stored(n, 0, COMMIT, data) for n, data in enumerate(messages, 1)]
 
     async def ends(self) -> Ends:
-        return Ends(self.due, self.intake[-1].sequence, len(self.messages))
+        return Ends(self.due, self.last, len(self.messages))
 
     async def requests(self, first: int, last: int) -> AsyncIterator[Stored]:
         for stored in self.intake:
@@ -218,6 +218,11 @@ def test_a_changed_dropped_or_inserted_request_is_named(history: History, bodies
     assert dropped.first_disagreement == {
         "stream": "INTAKE", "sequence": at, "what": "this request is missing",
     }  # fmt: skip
+    log = LogInMemory(requests, bodies)
+    log.intake = requests[:-3]
+    log.last = requests[-1].sequence
+    found = asyncio.run(audit(log)).first_disagreement
+    assert found is not None and found["sequence"] == requests[-3].sequence and "is missing" in found["what"]
     moved = [s._replace(sequence=s.sequence + 1) for s in requests[index:]]
     inserted = run([*requests[:index], requests[index - 1]._replace(sequence=at), *moved], bodies)
     assert not inserted.ok
