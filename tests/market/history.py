@@ -3,6 +3,7 @@
 import random
 
 from events.records import Answered, OrdersAnswered
+from events.requests import encode
 from events.subjects import CLIENT
 from tests.market.play import Play, key_of
 
@@ -42,6 +43,7 @@ class History(Play):
     def __init__(self, seed: int, *, twin: bool = False) -> None:
         super().__init__(twin=twin, hour_us=HOUR_US, lost_us=HOUR_US // 10)
         self.dice = random.Random(seed)
+        self.forged: list[int] = []  # requests that were not signed by whom they name
         for name in TRADERS:
             self.account(name, self.dice.randrange(4), present=self.dice.random() < 0.9)
             if self.dice.random() < 0.8:
@@ -129,15 +131,26 @@ class History(Play):
         self.ask(who, "orders", orders=wanted)
 
     def notary(self) -> None:
-        """It checks, and now and then it finds a false one."""
-        self.own("checked", through=self.dice.randrange(1, len(self.requests) + 2))
+        """It has checked everything; now and then it finds a false one, and one word does for several."""
         if self.dice.random() < 0.5:
             who = self.dice.choice((*TRADERS, "stranger", "operator"))
-            self.own("suspend", account=self.public(who), request=self.dice.randrange(1, len(self.requests)))
+            for _ in range(self.dice.choice((1, 2))):
+                self.forge(who)
+                self.bid()
+            self.own("suspend", account=self.public(who), request=self.forged[-1])
             if self.dice.random() < 0.9:
                 self.ask("operator", "reinstate", account=self.public(who), reason="dice")
             if who == "operator":
                 self.ask("operator", "unfreeze", reason="dice")
+        self.own("checked", through=len(self.requests) - self.dice.choice((0, 0, 1)))
+
+    def forge(self, who: str) -> None:
+        """Somebody else asks in this account's name, and is done as bidden."""
+        self.numbers[who] = self.numbers.get(who, 0) + 1
+        body = {"session": self.session, "number": self.numbers[who], "price": 10_000, "size": 1}
+        honest = self.message(who, "bid", body)
+        self.send(honest._replace(data=encode(self.key("eve"), honest.subject, body)))
+        self.forged.append(len(self.requests))
 
     def time(self) -> None:
         if self.dice.random() < 0.4 and self.state.dues and not self.state.frozen:

@@ -13,7 +13,7 @@ from events.source import Ends
 from events.subjects import COMMIT
 from events.wire import Stored, sha256
 from exchange.audit import AuditResult, audit
-from tests.market.history import TRADERS, History
+from tests.market.history import History
 from tests.market.play import Play, answer
 
 
@@ -42,37 +42,10 @@ class LogInMemory:
         return "lists"
 
 
-class Signed(History):
-    """A history whose notary accuses those who are guilty, and says that it checked only what it did."""
-
-    def notary(self) -> None:
-        who = self.dice.choice(TRADERS)
-        if self.dice.random() < 0.5:
-            self.forge(who)
-            self.bid()
-            self.forge(who)
-            self.own("suspend", account=self.public(who), request=self.forged[-2])
-            if self.dice.random() < 0.9:
-                self.ask("operator", "reinstate", account=self.public(who), reason="dice")
-        self.own("checked", through=len(self.requests))
-
-    def __init__(self, seed: int) -> None:
-        self.forged: list[int] = []
-        super().__init__(seed)
-
-    def forge(self, who: str) -> None:
-        """Somebody else asks in this account's name, and is done as bidden."""
-        self.numbers[who] = self.numbers.get(who, 0) + 1
-        body = {"session": self.session, "number": self.numbers[who], "price": 10_000, "size": 1}
-        honest = self.message(who, "bid", body)
-        self.send(honest._replace(data=encode_request(self.key("eve"), honest.subject, body)))
-        self.forged.append(len(self.requests))
-
-
 @pytest.fixture(scope="module")
 def history() -> History:
     for seed in range(50):
-        history = Signed(seed)
+        history = History(seed)
         history.run(200)
         charged = any(isinstance(event, HourCharged) for _, event in history.events)
         if charged and len(history.forged) >= 4:
@@ -240,19 +213,19 @@ def test_a_truncated_or_broken_journal_is_named(history: History, bodies: list[b
 # -- signatures (R35)
 
 
-def batched(play: Signed) -> list[bytes]:
+def batched(play: History) -> list[bytes]:
     return [body for body, _ in play.batched([4])]
 
 
-def small() -> Signed:
+def small() -> History:
     """A market with six traders and no dice."""
-    return Signed(1)
+    return History(1)
 
 
 def test_false_signatures_that_had_their_consequence_are_counted(
     history: History, bodies: list[bytes]
 ) -> None:
-    assert isinstance(history, Signed) and len(history.forged) >= 4
+    assert len(history.forged) >= 4
     result = run(history.requests, bodies)
     assert result.ok and result.false_signatures == len(history.forged)
     assert result.first_false == history.forged[0]
@@ -292,7 +265,7 @@ def test_one_suspension_does_for_all_that_were_false_by_then_and_no_longer() -> 
 
 @pytest.mark.parametrize("who", ["t1", "operator"])
 def test_a_suspension_without_a_false_signature_is_named(who: str) -> None:
-    def own(play: Signed) -> int:
+    def own(play: History) -> int:
         return next(s.sequence for s in play.requests if play.public(who) in s.subject)
 
     for accused in (own, lambda play: play.forged[0], lambda play: len(play.requests) + 100):
