@@ -58,7 +58,7 @@ class LogGapError(Exception):
         self.stream, self.sequence = stream, sequence
 
 
-async def connect(server: str, key: Key, *, name: str, patience: float = 5.0) -> Nats:
+async def connect(server: str, key: Key, *, name: str, patience: float = 5.0) -> Connection:
     """Log in with an account's key; from then on reconnect for ever.
 
     `patience` is how long a server that does not answer yet is waited for, in seconds.

@@ -392,7 +392,7 @@ class BadRecordError(Exception):
 def event_of(wire: Any) -> Event:
     """The event of a JSON object. Raises BadRecordError."""
     try:
-        event: Event = msgspec.convert(wire, AnyEvent)
+        event: Event = msgspec.convert(wire, EVENTS[wire["kind"]])
         return event
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, KeyError, TypeError) as error:
         raise BadRecordError(f"not an event of this version: {error}: {str(wire)[:200]}") from error

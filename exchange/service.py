@@ -125,8 +125,8 @@ async def serve(
     snapshots: Path | None = None,
     every_events: int = EVERY_EVENTS,
     archive: Path | None = None,
-) -> None:
-    """Run the service until SIGTERM or SIGINT. Raises what ends it otherwise, those of ERRORS."""
+) -> int:
+    """Run the service until SIGTERM or SIGINT, which is returned. Raises what else ends it, of ERRORS."""
 
     async def run() -> None:
         before = None if archive is None else Archive(archive)
@@ -136,8 +136,9 @@ async def serve(
         finally:
             await nc.close()
 
-    await until_told(run())
+    ended_by = await until_told(run())
     log.info("stopped")
+    return ended_by
 
 
 def main() -> int:
@@ -147,10 +148,10 @@ def main() -> int:
     parser.add_argument("--creds", required=True, type=Path, help="the exchange's seed file")
     parser.add_argument("--name", default="exchange", help="what this one is called among several")
     parser.add_argument("--snapshots", type=Path, help="the directory where snapshots are kept")
+    parser.add_argument("--archive", type=Path, help="the archive behind which the server's log begins")
     parser.add_argument(
         "--snapshot-every", type=int, default=EVERY_EVENTS, metavar="EVENTS", help="how often one is written"
     )
-    parser.add_argument("--archive", type=Path, help="the archive behind which the log goes on")
     given = parser.parse_args()
     rarely()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")

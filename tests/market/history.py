@@ -2,9 +2,10 @@
 
 import random
 
+from events.log import Stored
 from events.records import Answered, OrdersAnswered
 from events.requests import encode
-from events.subjects import CLIENT
+from events.subjects import CLIENT, intake
 from tests.market.play import Play, key_of
 
 TRADERS = [f"t{n}" for n in range(6)]
@@ -40,9 +41,9 @@ NONSENSE: tuple[tuple[str, dict[str, object]], ...] = (
 class History(Play):
     """A play that goes on by dice."""
 
-    def __init__(self, seed: int, *, twin: bool = False) -> None:
+    def __init__(self, seed: int, *, twin: bool = False, forgers: bool = True) -> None:
         super().__init__(twin=twin, hour_us=HOUR_US, lost_us=HOUR_US // 10)
-        self.dice = random.Random(seed)
+        self.dice, self.forgers = random.Random(seed), forgers
         self.forged: list[int] = []  # requests that were not signed by whom they name
         for name in TRADERS:
             self.account(name, self.dice.randrange(4), present=self.dice.random() < 0.9)
@@ -131,26 +132,25 @@ class History(Play):
         self.ask(who, "orders", orders=wanted)
 
     def notary(self) -> None:
-        """It has checked everything; now and then it finds a false one, and one word does for several."""
-        if self.dice.random() < 0.5:
+        """It checks, and now and then it finds a false signature."""
+        self.own("checked", through=self.dice.randrange(1, len(self.requests) + 2))
+        if self.dice.random() < 0.5 and self.forgers:
             who = self.dice.choice((*TRADERS, "stranger", "operator"))
-            for _ in range(self.dice.choice((1, 2))):
-                self.forge(who)
-                self.bid()
-            self.own("suspend", account=self.public(who), request=self.forged[-1])
+            self.own("suspend", account=self.public(who), request=self.forged_request(who))
             if self.dice.random() < 0.9:
                 self.ask("operator", "reinstate", account=self.public(who), reason="dice")
             if who == "operator":
                 self.ask("operator", "unfreeze", reason="dice")
-        self.own("checked", through=len(self.requests) - self.dice.choice((0, 0, 1)))
 
-    def forge(self, who: str) -> None:
-        """Somebody else asks in this account's name, and is done as bidden."""
+    def forged_request(self, who: str) -> int:
+        """A request in somebody's name, signed by another; returns its sequence."""
         self.numbers[who] = self.numbers.get(who, 0) + 1
-        body = {"session": self.session, "number": self.numbers[who], "price": 10_000, "size": 1}
-        honest = self.message(who, "bid", body)
-        self.send(honest._replace(data=encode(self.key("eve"), honest.subject, body)))
+        subject = intake(self.public(who), "leave")
+        body = {"session": self.session, "number": self.numbers[who], "machine": "elsewhere"}
+        data = encode(self.key("forger"), subject, body)
+        self.send(Stored(len(self.requests) + 1, self.time_ns, subject, data))
         self.forged.append(len(self.requests))
+        return len(self.requests)
 
     def time(self) -> None:
         if self.dice.random() < 0.4 and self.state.dues and not self.state.frozen:
@@ -209,7 +209,7 @@ class History(Play):
             self.numbers[who] = max(1, self.numbers.get(who, 0) - dice.choice((1, 2, -2000)))
 
     def repeat(self) -> None:
-        stored = self.dice.choice(self.requests)
+        stored = self.dice.choice([s for s in self.requests if s.sequence not in self.forged])
         self.send(stored._replace(sequence=len(self.requests) + 1, time_ns=self.time_ns))
 
     def epoch(self) -> None:

@@ -6,14 +6,16 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from msgspec.structs import replace
 
-from events.commit import Commit, decode, encode, parts
+from events.archive import Archive
+from events.commit import RULES, Commit, decode, encode, parts
 from events.records import Deposited, HourCharged
 from events.requests import encode as encode_request
-from events.source import Ends
+from events.source import ArchiveLog, Ends
 from events.subjects import COMMIT
 from events.wire import Stored, sha256
 from exchange.audit import AuditResult, audit
 from tests.market.history import History
+from tests.market.keep_log import LOGS
 from tests.market.play import Play, answer
 
 
@@ -233,7 +235,7 @@ def test_false_signatures_that_had_their_consequence_are_counted(
 
 def test_a_false_signature_that_nobody_is_suspended_for_is_named() -> None:
     play = small()
-    play.forge("t1")
+    play.forged_request("t1")
     play.ask("t2", "leave", machine="m")
     expected = {
         "stream": "INTAKE",
@@ -252,13 +254,13 @@ def test_a_false_signature_that_nobody_is_suspended_for_is_named() -> None:
 def test_one_suspension_does_for_all_that_were_false_by_then_and_no_longer() -> None:
     play = small()
     for _ in range(3):
-        play.forge("t1")
+        play.forged_request("t1")
     play.own("suspend", account=play.public("t1"), request=play.forged[1])
-    play.forge("t1")
+    play.forged_request("t1")
     play.own("checked", through=len(play.requests))
     assert run(play.requests, batched(play)).false_signatures == 4
     play.ask("operator", "reinstate", account=play.public("t1"), reason="it was me")
-    play.forge("t1")
+    play.forged_request("t1")
     found = run(play.requests, batched(play)).first_disagreement
     assert found is not None and found["sequence"] == play.forged[-1]
 
@@ -270,7 +272,7 @@ def test_a_suspension_without_a_false_signature_is_named(who: str) -> None:
 
     for accused in (own, lambda play: play.forged[0], lambda play: len(play.requests) + 100):
         play = small()
-        play.forge("t2")
+        play.forged_request("t2")
         play.own("suspend", account=play.public("t2"), request=play.forged[0])
         sequence = accused(play)
         play.own("suspend", account=play.public(who), request=sequence)
@@ -281,7 +283,7 @@ def test_a_suspension_without_a_false_signature_is_named(who: str) -> None:
 
 def test_a_false_signature_in_the_operators_name_must_freeze_the_market() -> None:
     play = small()
-    play.forge("operator")
+    play.forged_request("operator")
     found = run(play.requests, batched(play)).first_disagreement
     assert found is not None and found["sequence"] == play.forged[0]
     play.own("suspend", account=play.public("operator"), request=play.forged[0])
@@ -290,7 +292,7 @@ def test_a_false_signature_in_the_operators_name_must_freeze_the_market() -> Non
 
 def test_a_false_signature_in_nobodys_name_is_refused_and_counted() -> None:
     play = small()
-    play.forge("stranger")
+    play.forged_request("stranger")
     play.own("checked", through=len(play.requests))
     result = run(play.requests, batched(play))
     assert result.ok and (result.false_signatures, result.first_false) == (1, play.forged[0])
@@ -308,7 +310,7 @@ def test_under_rules_1_the_market_itself_refuses_false_signatures() -> None:
 
 def test_who_measures_the_rest_may_leave_signatures_out() -> None:
     play = small()
-    play.forge("t1")
+    play.forged_request("t1")
     assert asyncio.run(audit(LogInMemory(play.requests, batched(play)), signatures=False)).ok
 
 
@@ -316,3 +318,9 @@ def test_events_do_not_depend_on_where_commits_end(history: History) -> None:
     for sizes in ([1], [1000], [3, 1, 7]):
         result = run(history.requests, [body for body, _ in history.batched(sizes)])
         assert result.ok and result.events == len(history.events)
+
+
+@pytest.mark.parametrize("version", range(1, RULES + 1))
+def test_a_log_of_every_version_agrees(version: int) -> None:
+    result = asyncio.run(audit(ArchiveLog(Archive(LOGS / f"rules-{version}"))))
+    assert result.ok, result
