@@ -111,7 +111,7 @@ def test_a_killed_leader_is_followed_by_the_other(tmp_path: Path) -> None:
                 os.kill(before.pid, signal.SIGKILL)
                 await it.work()
                 print(f"failover in {time.monotonic() - killed:.2f} s")
-                while await it.epoch() == epoch:  # requests that waited may be answered before it opens
+                while await it.epoch() == epoch:  # noqa: ASYNC110 - others may be answered before it
                     await asyncio.sleep(0.05)
                 assert await it.epoch() == epoch + 1
                 await started(before, starts)
