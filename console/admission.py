@@ -12,6 +12,7 @@ from nats.aio.client import Client as Nats
 
 from console import server
 from console.keyring import Keyring
+from events.archive import Archive
 from events.log import CommitReader, last_sequence
 from events.records import AccountOpened
 from events.subjects import JOURNAL
@@ -28,14 +29,22 @@ def users(keys: Keyring, accounts: Iterable[str]) -> str:
     return server.users([*services.values(), *traders])
 
 
-async def follow(nc: Nats, keys: Keyring, path: Path, server_pid: Callable[[], int]) -> None:
+async def follow(
+    nc: Nats,
+    keys: Keyring,
+    path: Path,
+    server_pid: Callable[[], int],
+    archive: Archive | None = None,
+) -> None:
     """Follow JOURNAL for ever; write `path` and tell the server when accounts were opened.
 
     `server_pid` gives the server's process, 0 while there is none (it will read the file when it starts).
     """
     accounts: list[str] = []
-    end = await last_sequence(nc, JOURNAL)  # before it the list is not whole, and would shut people out
-    async with CommitReader(nc) as reader:
+    end = await last_sequence(
+        nc, JOURNAL, archive
+    )  # before it the list is not whole, and would shut people out
+    async with CommitReader(nc, archive=archive) as reader:
         while True:
             for commit in await reader.next_batch():
                 accounts += [event.account for _, event in commit.events if isinstance(event, AccountOpened)]

@@ -1,7 +1,7 @@
 """The data directory of a market: its lock, its address, and the server that serves its log.
 
-keys/{operator,exchange,projections}.nk, nats/ (the log), nats.conf, users.conf, address.json, durability,
-projections.sqlite, snapshots/, accounts/, logs/, lock.
+keys/{operator,exchange,projections}.nk, nats/ (the log), archive/ (what came before it, if it was restored),
+nats.conf, users.conf, address.json, durability, projections.sqlite, snapshots/, accounts/, logs/, lock.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ from events.log import NotAdmittedError, UnreachableError, connect
 
 SERVER_S = 10.0  # nats-server answers within this
 LOG = "logs/nats-server.log"
+ARCHIVE = "archive"  # what the streams go on behind, where the market was restored
 SNAPSHOTS = "snapshots"
 DURABILITY = "durability"  # in it: what an acknowledged request survives, one of server.DURABILITIES
 
@@ -137,6 +138,27 @@ async def closing(nc: Nats) -> AsyncIterator[Nats]:
 
 
 @contextlib.asynccontextmanager
+async def server_for(data: Path, users: str, name: str, key: Key) -> AsyncIterator[str]:
+    """A server on this directory's log for as long as the context lasts; its address. The lock must be held.
+
+    `key` must be one of `users`. Raises MarketError.
+    """
+    host, port = "127.0.0.1", server.free_port("127.0.0.1")
+    child = start_server(data, host, port, users, lambda line: None, name)
+    keeper = asyncio.create_task(child.keep())
+    try:
+        nc = await connect(url(host, port), key, name=name, patience=SERVER_S)
+        await nc.close()
+        yield url(host, port)
+    except (UnreachableError, NotAdmittedError) as error:
+        raise MarketError(child.last_words() or str(error)) from error
+    finally:
+        await child.stop()
+        keeper.cancel()
+        await asyncio.gather(keeper, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
 async def log_of(data: Path) -> AsyncIterator[tuple[str, Key]]:
     """A server to read the log of `data` from, and a key that may read it: the running market's, else a
     server that is started for this and lets nobody write. Raises MarketError, BadKeyError, NowhereError.
@@ -144,24 +166,13 @@ async def log_of(data: Path) -> AsyncIterator[tuple[str, Key]]:
     if not (data / "nats").is_dir():
         raise MarketError(f"{data}: there is no market's log here; give --data")
     key = Key.load(place(data, "operator"))
-    async with contextlib.AsyncExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(lock(data))
         except MarketError:
             yield read_address(data / ADDRESS), key
             return
         prepare(data)
-        host, port = "127.0.0.1", server.free_port("127.0.0.1")
         users = server.users([server.auditor(key.public)])
-        child = start_server(data, host, port, users, lambda line: None, "reading")
-        keeper = asyncio.create_task(child.keep())
-        try:
-            nc = await connect(url(host, port), key, name="reading", patience=SERVER_S)
-            await nc.close()
-            yield url(host, port), key
-        except (UnreachableError, NotAdmittedError) as error:
-            raise MarketError(child.last_words() or str(error)) from error
-        finally:
-            await child.stop()
-            keeper.cancel()
-            await asyncio.gather(keeper, return_exceptions=True)
+        async with server_for(data, users, "reading", key) as address:
+            yield address, key

@@ -1,36 +1,71 @@
-"""The command that proves the log: `exchange audit`, market running or not."""
+"""The commands that prove the log: `exchange audit` and `exchange check`, market running or not."""
 
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from nats.aio.client import Client as Nats
-from rich.progress import Progress
 
-from console import tables
-from console.data_directory import closing, log_of
+from console.data_directory import ARCHIVE, MarketError, closing, log_of
+from console.progress import bar
 from console.session import EXPECTED, Data, OperatorCreds, operator_key, run
+from console.store_check import STORE, check_store
+from events.archive import Archive
 from events.cli import DATA, Json, Server, edge, show
 from events.log import connect
-from exchange.audit import AuditResult, LogOnServer
+from events.source import ArchiveLog, Log, ServerLog, archive_at, longer
+from exchange.audit import AuditResult
 from exchange.audit import audit as audit_log
 
+Archived = Annotated[
+    Path | None,
+    typer.Option(
+        "--archive",
+        metavar="DIR",
+        help="Read an archive; with --server or --data too, the archive and then the log behind it.",
+    ),
+]
 
-def audit(server: Server = "", creds: OperatorCreds = None, data: Data = DATA, as_json: Json = False) -> None:
+
+def audit(
+    archive: Archived = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            "--store",
+            metavar="FILE",
+            help="Compare these projections with a fresh fold.",
+            show_default=f"<data>/{STORE} if it is there",
+        ),
+    ] = None,
+    server: Server = "",
+    creds: OperatorCreds = None,
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
     """Compute every event again from the requests, and compare byte for byte; exit status 1 if they differ.
 
-    Where no market runs on the data, its log is opened for this, for reading only.
+    Where no market runs on the data, its log is opened for this, for reading only. The projections are
+    compared with a fresh fold of the commits.
     """
     with edge(as_json, *EXPECTED):
-        result = run(_audit(data, server, creds))
+        if store is None and not server and not is_alone(archive, server, data) and (data / STORE).exists():
+            store = data / STORE
+        result, projected = run(_audit(data, server, creds, archive, store))
         if as_json:
-            show(asdict(result))
+            show(asdict(result) | {"projections": projected})
         else:
-            _report(result)
-    if not result.ok:
+            _report(result, projected)
+    if not result.ok or (projected and not projected["ok"]):
         raise typer.Exit(1)
+
+
+def is_alone(archive: Path | None, server: str, data: Path) -> bool:
+    """Whether an archive is to be read and no market's log behind it."""
+    return archive is not None and not server and data == DATA
 
 
 @contextlib.asynccontextmanager
@@ -48,26 +83,65 @@ async def log_on_server(data: Path, server: str, creds: Path | None) -> AsyncIte
                 yield nc
 
 
-async def _audit(data: Path, server: str, creds: Path | None) -> AuditResult:
+@contextlib.asynccontextmanager
+async def log_at(data: Path, server: str, creds: Path | None, archive: Path | None) -> AsyncIterator[Log]:
+    """The log to be read: an archive alone, unless a market is named too; else a market's, behind the archive
+    given and the one that it was restored from. Raises MarketError, ArchiveError, and what connecting raises.
+    """
+    given = None
+    if archive is not None:
+        given = open_archive(archive)
+        if is_alone(archive, server, data):
+            yield ArchiveLog(given)
+            return
+    own = None if server else archive_at(data / ARCHIVE)
     async with log_on_server(data, server, creds) as nc:
-        with Progress(console=tables.progress_console(), transient=True) as shown:
-            bar = shown.add_task("auditing", total=None)
-            return await audit_log(
-                LogOnServer(nc), lambda done, whole: shown.update(bar, completed=done, total=whole)
-            )
+        yield ServerLog(nc, longer(given, own))
 
 
-def _report(result: AuditResult) -> None:
+def open_archive(path: Path) -> Archive:
+    """An archive that has something. Raises MarketError, ArchiveError."""
+    archive = Archive(path)
+    if archive.ends() == (0, 0):
+        raise MarketError(f"{path}: there is no archive here")
+    return archive
+
+
+async def _audit(
+    data: Path, server: str, creds: Path | None, archive: Path | None, store: Path | None
+) -> tuple[AuditResult, dict[str, Any] | None]:
+    """What the audit of the log found, and that of the projections."""
+    async with log_at(data, server, creds, archive) as log:
+        with bar("auditing") as tell:
+            result = await audit_log(log, tell)
+        if store is None or not result.ok:
+            return result, None
+        with bar("folding the projections anew") as tell:
+            return result, await check_store(log, store, tell)
+
+
+def _report(result: AuditResult, projected: dict[str, Any] | None) -> None:
     counted = f"{result.requests} requests, {result.events} events, {result.commits} commits"
-    if result.first_disagreement is None:
-        print(f"all agree: {counted}")
+    print(f"recomputed: {result.source}")
+    if result.first_disagreement is not None:
+        found = result.first_disagreement
         print(
-            "checked: the chain of commits, the hash of the requests that each answers, every signature, "
-            "every event decided again and compared byte for byte, every digest, and that money sums to zero"
+            f"the log disagrees with itself: {found['stream']} sequence {found['sequence']}: {found['what']}"
         )
-        if result.unanswered:
-            print(f"{result.unanswered} requests at the end have no answer yet")
+        print(f"before it all agree: {counted}")
         return
-    found = result.first_disagreement
-    print(f"the log disagrees with itself: {found['stream']} sequence {found['sequence']}: {found['what']}")
-    print(f"before it all agree: {counted}")
+    print(f"all agree: {counted}")
+    print(
+        "checked: the chain of commits, the hash of the requests that each answers, every signature, "
+        "every event decided again and compared byte for byte, every digest, and that money sums to zero"
+    )
+    if result.false_signatures:
+        print(
+            f"{result.false_signatures} requests are not signed by the account that they name, the first is "
+            f"request {result.first_false}: each is refused, or its account was suspended for it"
+        )
+    if projected and projected["ok"]:
+        print(f"projections as of commit {projected['commit']}: equal to a fresh fold")
+    elif projected:
+        print(f"the projections {projected['store']} disagree: {projected['what']}")
+        print("the log is right: delete that file, `exchange up` rebuilds it")

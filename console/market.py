@@ -16,9 +16,10 @@ from typing import Any
 
 from nats.aio.client import Client as Nats
 
-from console import admission, server
+from console import admission, damage, server
 from console.children import Child, module
 from console.data_directory import (
+    ARCHIVE,
     SERVER_S,
     SNAPSHOTS,
     MarketError,
@@ -32,11 +33,13 @@ from console.data_directory import (
 )
 from console.keyring import NAMES, Keyring, place
 from events import subjects
+from events.archive import Archive
 from events.cli import ADDRESS
 from events.client import Client, NoAnswerError, QueryError
 from events.keys import Key
 from events.log import NotAdmittedError, UnreachableError, connect, last_sequence, make_streams
 from events.requests import encode
+from events.source import archive_at
 from events.wire import dumps
 
 DEFAULT_TERMS = {"hour_us": 3600 * 10**6, "lost_after_us": 30 * 10**6, "fee_ppm": 10_000}
@@ -79,6 +82,8 @@ class Market:
         self._say = say
         self._stack = contextlib.AsyncExitStack()
         self._failure: asyncio.Future[None] | None = None
+        self._archive: Archive | None = None
+        self._is_new = True
         self.server = ""
         self.children: dict[str, Child] = {}
 
@@ -100,7 +105,10 @@ class Market:
         await self.end()
 
     async def start(self) -> None:
-        """Start everything and wait until it answers. Raises MarketError, BadPlaceError, BadKeyError."""
+        """Start everything and wait until it answers.
+
+        Raises MarketError, BadPlaceError, BadKeyError, ArchiveError, DamageError.
+        """
         try:
             await self._start()
         except BaseException:
@@ -119,43 +127,51 @@ class Market:
     async def _start(self) -> None:
         self._failure = asyncio.get_running_loop().create_future()
         self._stack.callback(_forget, self._failure)
-        is_new = not (self.data / "nats").exists()
+        is_new = self._is_new = not (self.data / "nats").exists()
         if is_new:
             self._check_new()  # refuse before anything is made
         prepare(self.data)
         self._stack.enter_context(lock(self.data))
         self.keys = Keyring.load_or_make(self.data) if is_new else self._own_keys()
+        self._archive = archive_at(self.data / ARCHIVE)
         self.host, self.port = choose_address(self.data, self.host, self.port)
         self.durability = choose_durability(self.data, self._given_durability, self._say)
         nats_server = start_server(self.data, self.host, self.port, self._users(), self._say)
         self._keep(nats_server)
         self.server = url(self.host, self.port)
         await self._unless_failed(self._open(nats_server))
-        snapshots, store = str(self.data / SNAPSHOTS), str(self.data / "projections.sqlite")
-        for name, program, key, arguments in (
-            *(
-                (name, "exchange.service", "exchange", ("--name", name, "--snapshots", snapshots))
-                for name in EXCHANGES
-            ),
-            ("notary", "exchange.notary", "exchange", ()),
-            ("projections", "projections.service", "projections", ("--store", store)),
-        ):
-            creds = ("--server", self.server, "--creds", str(place(self.data, key)), *arguments)
-            log = self.data / f"logs/{name}.log"
-            self._keep(Child(name, module(program, *creds), log, self._say))
+        behind = () if self._archive is None else ("--archive", self._archive.path)
+        for name in EXCHANGES:
+            own = ("--name", name, "--snapshots", self.data / SNAPSHOTS)
+            self._serve(name, "exchange.service", "exchange", *own, *behind)
+        self._serve("notary", "exchange.notary", "exchange", *behind)
+        self._serve(
+            "projections",
+            "projections.service",
+            "projections",
+            "--store",
+            self.data / "projections.sqlite",
+            *behind,
+        )
         self._task(self._admit(nats_server))
         self._task(self._watch_disk())
         await self._unless_failed(self._ready())
         address = {"server": self.server, "pid": os.getpid()}
         server.write(self.data / ADDRESS, dumps(address).decode() + "\n")
 
+    def _serve(self, name: str, program: str, key: str, *arguments: str | Path) -> None:
+        """Keep a service running, with this key of ours."""
+        words = ("--server", self.server, "--creds", place(self.data, key), *arguments)
+        log = self.data / f"logs/{name}.log"
+        self._keep(Child(name, module(program, *map(str, words)), log, self._say))
+
     def _check_new(self) -> None:
         """Whether a market may be made here. Raises MarketError, BadPlaceError."""
-        left = [name for name in ("projections.sqlite", ADDRESS) if (self.data / name).exists()]
+        left = [name for name in ("projections.sqlite", ADDRESS, ARCHIVE) if (self.data / name).exists()]
         if left:
             raise MarketError(
                 f"{self.data}: there was a market here ({left[0]}), but its log (nats/) is gone: put nats/ "
-                "back, or give another --data for a new market"
+                "back, give another --data for a new market, or `exchange restore` this one from an archive"
             )
         self._terms()
         choose_address(self.data, self.host, self.port)
@@ -234,8 +250,10 @@ class Market:
         except (UnreachableError, NotAdmittedError) as error:
             raise MarketError(f"nats-server does not answer: {nats_server.last_words() or error}") from error
         async with closing(nc):
-            await make_streams(nc)
-            if await last_sequence(nc, subjects.INTAKE):
+            if not self._is_new:
+                await damage.look(nc, self.data, self._archive)
+            await make_streams(nc, self._archive)
+            if await last_sequence(nc, subjects.INTAKE, self._archive):
                 return
             subject = subjects.intake(self.keys.operator.public, "open")
             body = {"session": time.time_ns() // 1000, "number": 1, "exchange": self.keys.exchange.public}
@@ -249,7 +267,9 @@ class Market:
 
     async def _admit(self, nats_server: Child) -> None:
         async with closing(await connect(self.server, self.keys.operator, name="admission")) as nc:
-            await admission.follow(nc, self.keys, self.data / server.USERS, lambda: nats_server.pid)
+            await admission.follow(
+                nc, self.keys, self.data / server.USERS, lambda: nats_server.pid, self._archive
+            )
 
     async def _watch_disk(self) -> None:
         """Warn while there is time; stop before the log is cut off in the middle. Raises MarketError."""

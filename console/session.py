@@ -11,9 +11,12 @@ import nats.errors
 import typer
 import uvloop
 
+from console.damage import DamageError
 from console.data_directory import MarketError
 from console.keyring import place
 from console.server import BadPlaceError
+from events.archive import ArchiveError
+from events.chain import Disagreement
 from events.cli import NowhereError, resolve_creds, resolve_server
 from events.client import BadRequestError, Client, NoAnswerError, QueryError, RefusedError
 from events.keys import Key, is_key
@@ -23,9 +26,12 @@ from events.records import BANK, FEES, BadRecordError
 from projections.store import StoreError
 
 EXPECTED: tuple[type[Exception], ...] = (
+    ArchiveError,
     BadPlaceError,
     BadRecordError,
     BadRequestError,
+    DamageError,
+    Disagreement,
     LogGapError,
     MarketError,
     NoAnswerError,

@@ -111,6 +111,23 @@ class Archive:
                 if stored.sequence >= first:
                     yield stored
 
+    def one_of(self, stream: str, subject: str, first: bool) -> Stored | None:
+        """The first message on a subject, or the last; None if there is none. Raises ArchiveError.
+
+        Reads from that end on, so O(segments before it).
+        """
+        segments = self._segments[stream]
+        for segment in segments if first else reversed(segments):
+            found = None
+            for stored in self.read(stream, segment.first, segment.last):
+                if stored.subject == subject:
+                    found = stored
+                    if first:
+                        break
+            if found is not None:
+                return found
+        return None
+
     def verify(self, progress: Callable[[int, int], None] = lambda done, whole: None) -> int:
         """Read everything; returns the number of records. `progress` is told bytes done and in all.
 

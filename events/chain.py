@@ -119,8 +119,10 @@ class Scan:
 
     async def _cover(self, whole: Whole, requests: AsyncIterator[Stored]) -> None:
         """A commit's requests must have the hash that it says."""
-        commit, _, here = whole
-        check_range(commit, here, self._ends)
+        commit = whole.commit
+        if commit.last > self._ends.intake:
+            what = f"the end is missing, up to request {commit.last} that commit {commit.number} answers"
+            raise Disagreement(INTAKE, self._ends.intake + 1, what)
         hashed = RequestsHash()
         for expected in range(commit.first, commit.last + 1):
             stored = await following(requests, expected)
@@ -128,13 +130,6 @@ class Scan:
             self._take(INTAKE, stored)
         if hashed.hex() != commit.requests:
             raise Disagreement(INTAKE, commit.first, changed_requests(commit))
-
-
-def check_range(commit: Commit, here: int, ends: Ends) -> None:
-    """A commit's requests must be there. Raises Disagreement."""
-    if commit.last > ends.intake:
-        what = f"commit {commit.number} answers request {commit.last}; INTAKE ends at {ends.intake}"
-        raise Disagreement(JOURNAL, here, what)
 
 
 def changed_requests(commit: Commit) -> str:

@@ -59,7 +59,7 @@ class LogGapError(Exception):
         self.stream, self.sequence = stream, sequence
 
 
-async def connect(server: str, key: Key, *, name: str, patience: float = 5.0) -> Nats:
+async def connect(server: str, key: Key, *, name: str, patience: float = 5.0) -> Connection:
     """Log in with an account's key; from then on reconnect for ever.
 
     `patience` is how long a server that does not answer yet is waited for, in seconds.
@@ -164,6 +164,15 @@ async def last_message(nc: Nats, stream: str) -> Stored | None:
     return Stored(state.last_seq, 0, message.subject or "", message.data or b"")
 
 
+async def message_at(nc: Nats, stream: str, sequence: int, archive: Archive | None = None) -> Stored:
+    """One message, from the archive where that has it. Raises NotFoundError, ArchiveError."""
+    if archive is not None and 1 <= sequence <= archive.end(stream):
+        (stored,) = archive.read(stream, sequence, sequence)
+        return stored
+    message = await nc.jetstream().get_msg(stream, sequence)
+    return Stored(sequence, 0, message.subject or "", message.data or b"")
+
+
 async def append(nc: Nats, stream: str, subject: str, data: bytes, expected: int) -> int:
     """Append one message behind sequence `expected`; returns its sequence.
 
@@ -220,6 +229,7 @@ class Reader:
             self._archived = archive.read(stream, start)
         self._waiting: deque[Stored] = deque()
         self._wanted = 0  # messages asked for that have not come
+        self._gone_from = 0  # where the stream's end is missing; 0: it is not
         self._beat = 0.0
         self._silent_since = 0.0
         self._last: Stored | None = None  # of what the server sent; it must still stand there ...
@@ -256,6 +266,12 @@ class Reader:
         while not self._waiting:
             if self._subscription is None or loop.time() - self._beat > 3 * HEARTBEAT_S:
                 await self._begin()
+            if self.next == self._gone_from:
+                raise LogGapError(
+                    f"{self._stream}: sequence {self.next} is missing, and all behind it",
+                    self._stream,
+                    self.next,
+                )
             if loop.time() - self._silent_since > LOOK_S:
                 self._silent_since = loop.time()
                 await self._explain()
@@ -314,6 +330,10 @@ class Reader:
             ) from None
         except (nats.errors.Error, APIError, TimeoutError):
             return  # not ready, or not connected
+        self._check_end(last)
+
+    def _check_end(self, last: int) -> None:
+        """Whether the stream reaches as far as was read. Raises LogGapError."""
         if last < self.next - 1:
             raise LogGapError(
                 f"{self._stream} ends at {last}, but {self.next - 1} was read: its files were cut off",
@@ -363,7 +383,7 @@ class Reader:
                 )
                 answer = loads(reply.data)
                 if "error" not in answer:
-                    await self._look_at_beginning()
+                    await self._look_at_ends()
                     break
                 if answer["error"]["code"] == 404:
                     raise LogGapError(f"the server has no stream {self._stream}", self._stream, self.next)
@@ -381,13 +401,22 @@ class Reader:
             inbox, cb=come, pending_msgs_limit=-1, pending_bytes_limit=-1
         )
         self._beat = self._silent_since = loop.time()
-        await self._explain()
 
-    async def _look_at_beginning(self) -> None:
-        """Whether the stream begins no later than where we are. Raises LogGapError."""
-        answer = loads((await self._nc.request(f"$JS.API.STREAM.INFO.{self._stream}", timeout=2)).data)
-        if "error" not in answer and answer["state"]["first_seq"] > self.next:
-            first = answer["state"]["first_seq"]
+    async def _look_at_ends(self) -> None:
+        """Whether the stream begins no later than where we are and ends no earlier, and what is gone at its
+        end, which nothing that comes would tell. Raises LogGapError.
+        """
+        wish = dumps({"deleted_details": True})
+        answer = loads((await self._nc.request(f"$JS.API.STREAM.INFO.{self._stream}", wish, timeout=2)).data)
+        if "error" in answer:
+            return
+        first, last = answer["state"]["first_seq"], answer["state"]["last_seq"]
+        gone = set(answer["state"].get("deleted") or ())
+        while last in gone:
+            last -= 1
+        self._gone_from = last + 1 if gone and last < answer["state"]["last_seq"] else 0
+        self._check_end(answer["state"]["last_seq"])
+        if first > self.next:
             raise LogGapError(
                 f"{self._stream}: sequences {self.next} to {first - 1} are missing: the server's begins at "
                 f"{first}, and no archive has them; give the archive with --archive",

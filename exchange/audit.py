@@ -1,84 +1,52 @@
-"""The audit: every event computed again from the requests, and compared byte for byte (R33-R35).
+"""The audit: every commit computed again from the requests, and compared byte for byte (R33-R35).
 
-It trusts nobody: chain, hashes over raw requests, signatures (a false one leads to a refusal, so its
-events differ), events, digests, and that money sums to zero. The first disagreement ends it, by name.
+It trusts nobody: chain, hashes over raw requests, every signature, every event, every digest, and that money
+sums to zero. The first disagreement ends it, by name. A commit that is not what follows from its requests is
+looked at event by event, to say which differs and in what; all others cost what deciding costs.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
-
-from nats.aio.client import Client as Nats
+from typing import Any
 
 from events import subjects
-from events.commit import FIRST, Assembler, Commit, decode, encode
-from events.log import LogGapError, Stored, last_sequence, read
-from events.records import BadRecordError, Event
-from events.requests import KINDS
-from events.wire import RequestsHash, dumps
+from events.chain import (
+    Chain,
+    Disagreement,
+    Whole,
+    changed_requests,
+    gap,
+)
+from events.commit import Commit, encode
+from events.log import LogGapError
+from events.records import AnyEvent, Event
+from events.requests import KINDS, Request
+from events.source import Ends, Log
+from events.wire import RequestsHash, Stored, dumps
+from exchange.accusations import Accusations
 from exchange.admission import admit
+from exchange.decision import NewerRulesError
 from exchange.engine import Engine
+from exchange.signatures import Checked, Checker, Verdict
 
-ANSWERED_S = 1.0  # what is older than this is answered in a live market
-
-
-class Log(Protocol):
-    """The two streams, as an auditor reads them."""
-
-    async def ends(self) -> tuple[int, int, int]:
-        """Where the audit ends: the last request that must be answered, the ends of INTAKE and JOURNAL."""
-
-    def requests(self, last: int) -> AsyncIterator[Stored]:
-        """INTAKE from its beginning to `last`."""
-
-    def journal(self, last: int) -> AsyncIterator[Stored]:
-        """JOURNAL from its beginning to `last`."""
-
-
-class LogOnServer:
-    """The streams on a server."""
-
-    def __init__(self, nc: Nats) -> None:
-        self._nc = nc
-
-    async def ends(self) -> tuple[int, int, int]:
-        """See Log. A live exchange gets a moment to answer; every commit's requests are there."""
-        due = await last_sequence(self._nc, subjects.INTAKE)
-        await asyncio.sleep(ANSWERED_S)
-        journal = await last_sequence(self._nc, subjects.JOURNAL)
-        return due, await last_sequence(self._nc, subjects.INTAKE), journal
-
-    def requests(self, last: int) -> AsyncIterator[Stored]:
-        """See Log."""
-        return read(self._nc, subjects.INTAKE, 1, last)
-
-    def journal(self, last: int) -> AsyncIterator[Stored]:
-        """See Log."""
-        return read(self._nc, subjects.JOURNAL, 1, last)
-
-
-@dataclass(slots=True)
-class Disagreement(Exception):  # noqa: N818 - what an auditor calls it
-    """The first place where the log contradicts itself: stream, sequence there, and what is wrong."""
-
-    stream: str
-    sequence: int
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.stream} sequence {self.sequence}: {self.what}"
+BATCH = 256  # requests whose signatures are checked together
 
 
 @dataclass(slots=True)
 class AuditResult:
-    """What was audited. `unanswered`: traders' and operators' requests that no commit answers."""
+    """What was audited, from `source`. `unanswered`: traders' and operators' requests that no commit
+    answers. `false_signatures`: of accounts that were suspended for them, the first at `first_false`.
+    """
 
     ok: bool = False
+    source: str = ""
     requests: int = 0
     events: int = 0
     commits: int = 0
     unanswered: int = 0
+    false_signatures: int = 0
+    first_false: int = 0
     digest: str = ""
     first_disagreement: dict[str, Any] | None = None
 
@@ -86,124 +54,147 @@ class AuditResult:
 Progress = Callable[[int, int], None]
 
 
-async def audit(log: Log, progress: Progress = lambda done, whole: None) -> AuditResult:
-    """Audit a log from its beginning. `progress` is told JOURNAL messages done and in all. O(1) memory
-    besides the market's state. Raises nothing for a bad log: the result names it.
+async def audit(
+    log: Log, progress: Progress = lambda done, whole: None, *, signatures: bool = True
+) -> AuditResult:
+    """Audit a log from its beginning. `progress` is told JOURNAL messages done and in all.
+
+    O(commit) memory besides the market's state. Raises nothing for a bad log: the result names it; raises
+    ArchiveError for an archive that cannot be read. `signatures` False leaves out checking them, for who
+    measures the rest.
     """
-    result = AuditResult()
+    result = AuditResult(source=str(log))
     try:
-        due, intake_end, journal_end = await log.ends()
-        auditor = _Auditor(log.requests(intake_end), intake_end, result)
-        async for stored in log.journal(journal_end):
-            await auditor.take(stored)
-            progress(stored.sequence, journal_end)
-        await auditor.finish(due)
+        ends = await log.ends()
+        async with contextlib.AsyncExitStack() as stack:
+            batches = _grouped(log.requests(1, ends.intake))
+            checked = _trusted(batches)
+            if signatures:
+                checked = (await stack.enter_async_context(Checker())).check(batches)
+            await stack.enter_async_context(contextlib.aclosing(checked))
+            auditor = _Auditor(_each(checked), ends, result)
+            async for stored in log.journal(1, ends.journal):
+                await auditor.take(stored)
+                progress(stored.sequence, ends.journal)
+            await auditor.finish()
         result.ok = True
     except Disagreement as found:
         result.first_disagreement = asdict(found)
-    except LogGapError as gap:
-        stream, _, rest = str(gap).partition(":")
-        sequence = int("".join(filter(str.isdigit, rest.split(";")[0])) or 0)
-        result.first_disagreement = asdict(Disagreement(stream, sequence, str(gap)))
+    except LogGapError as error:
+        result.first_disagreement = asdict(gap(error))
     return result
+
+
+async def _grouped(requests: AsyncIterator[Stored]) -> AsyncGenerator[list[Stored], None]:
+    """The requests in batches."""
+    batch: list[Stored] = []
+    async for stored in requests:
+        batch.append(stored)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+async def _trusted(batches: AsyncIterator[list[Stored]]) -> AsyncGenerator[Checked, None]:
+    """Every signature is taken for true."""
+    async for batch in batches:
+        yield Checked(batch, bytes([Verdict.TRUE]) * len(batch))
+
+
+async def _each(batches: AsyncIterator[Checked]) -> AsyncGenerator[tuple[Stored, int], None]:
+    """The requests one by one, each with its verdict."""
+    async for checked in batches:
+        for pair in zip(checked.batch, checked.verdicts, strict=True):
+            yield pair
 
 
 class _Auditor:
     """One pass over the journal, with the requests beside it."""
 
-    def __init__(self, requests: AsyncIterator[Stored], end: int, result: AuditResult) -> None:
-        self._requests, self._end, self._result = requests, end, result
+    def __init__(self, requests: AsyncIterator[tuple[Stored, int]], ends: Ends, result: AuditResult) -> None:
+        self._requests, self._ends, self._result = requests, ends, result
         self._engine = Engine()
-        self._assembler = Assembler()
-        self._previous, self._last = FIRST, 0
+        self._chain = Chain()
+        self._accusations = Accusations(self._engine.state)
+        self._since_sum = 0  # requests since the money was last summed up
 
     async def take(self, stored: Stored) -> None:
         """The next message of JOURNAL. Raises Disagreement."""
-        here = stored.sequence
-        try:
-            body = self._assembler.add(stored.data)
-            if body is None:
-                return
-            commit = decode(body)
-        except BadRecordError as error:
-            raise Disagreement(subjects.JOURNAL, here, str(error)) from None
-        if commit.number != self._result.commits + 1:
-            what = f"commit {commit.number} stands where commit {self._result.commits + 1} belongs"
+        whole = self._chain.take(stored)
+        if whole is None:
+            return
+        commit, _, here = whole
+        if commit.last > self._ends.intake:
+            what = f"commit {commit.number} answers request {commit.last}; INTAKE ends at {self._ends.intake}"
             raise Disagreement(subjects.JOURNAL, here, what)
-        if commit.previous != self._previous:
-            what = f"commit {commit.number} does not carry the hash of the commit before it"
-            raise Disagreement(subjects.JOURNAL, here, what)
-        if commit.first != self._last + 1 or commit.last < commit.first:
-            what = f"requests {self._last + 1} to {commit.first - 1} were passed over"
-            raise Disagreement(subjects.JOURNAL, here, what)
-        if encode(commit) != body:
-            raise Disagreement(
-                subjects.JOURNAL, here, f"commit {commit.number} is not in the form of its kind"
-            )
-        if commit.last > self._end:
-            what = f"commit {commit.number} answers request {commit.last}; INTAKE ends at {self._end}"
-            raise Disagreement(subjects.JOURNAL, here, what)
-        await self._recompute(commit, here)
-        self._previous, self._last = commit.hash, commit.last
+        await self._recompute(whole)
         self._result.commits += 1
-        self._result.events += len(commit.events)
+        self._result.events += len(whole.commit.events)
 
-    async def _recompute(self, commit: Commit, here: int) -> None:
-        """Decide a commit's requests again and compare."""
-        hashed = RequestsHash()
-        said: dict[int, list[Event]] = {}
-        for sequence, event in commit.events:
-            said.setdefault(sequence, []).append(event)
-        differs: Disagreement | None = None
-        for expected in range(commit.first, commit.last + 1):
-            stored = await anext(self._requests)
-            if stored.sequence != expected:
+    async def _recompute(self, whole: Whole) -> None:
+        """Decide a commit's requests again and compare what follows with what stands there."""
+        said, body, here = whole
+        hashed, events = RequestsHash(), []
+        for expected in range(said.first, said.last + 1):
+            stored, verdict = await anext(self._requests, (None, 0))
+            if stored is None or stored.sequence != expected:
                 raise Disagreement(subjects.INTAKE, expected, "this request is missing")
             hashed.add(*stored)
-            events = self._engine.decide(admit(stored, self._engine.state.rules))
-            self._result.requests += 1
-            if differs is None:
-                what = _difference(said.pop(stored.sequence, []), events)
-                if what:
-                    differs = Disagreement(subjects.JOURNAL, here, f"request {stored.sequence}: {what}")
-        if hashed.hex() != commit.requests:
-            first = int(differs.what.split()[1].rstrip(":")) if differs else commit.first
-            what = (
-                f"requests {commit.first} to {commit.last} are not those that commit {commit.number} answered"
-            )
-            if differs:
-                what += f"; first at {differs.what}"
-            raise Disagreement(subjects.INTAKE, first, what)
-        if differs:
-            raise differs
-        if said:
-            what = f"events for request {min(said)}, which commit {commit.number} does not answer"
-            raise Disagreement(subjects.JOURNAL, here, what)
-        if [sequence for sequence, _ in commit.events] != sorted(sequence for sequence, _ in commit.events):
-            raise Disagreement(subjects.JOURNAL, here, "events are out of the order of their requests")
-        self._check_state(commit, here)
+            events += [(expected, event) for event in self._decide(stored, verdict)[1]]
+        state = self._engine.state
+        follows = Commit(
+            said.number,
+            said.previous,
+            state.rules,
+            said.first,
+            said.last,
+            hashed.hex(),
+            state.digest.take(),
+            tuple(events),
+        )
+        if encode(follows) != body:
+            raise _difference(said, follows, here)
+        self._result.digest = follows.digest
+        self._since_sum += said.last + 1 - said.first
+        if self._since_sum > len(state.accounts):
+            self._sum_up(here)
 
-    def _check_state(self, commit: Commit, here: int) -> None:
-        digest = self._engine.state.digest.take()
-        if digest != commit.digest:
-            what = f"commit {commit.number} says digest {commit.digest}, the state has {digest}"
-            raise Disagreement(subjects.JOURNAL, here, what)
-        if self._engine.state.total() != 0:
-            raise Disagreement(
-                subjects.JOURNAL, here, f"money sums to {self._engine.state.total()}, not to 0"
-            )
-        self._result.digest = digest
+    def _decide(self, stored: Stored, verdict: int) -> tuple[Request, list[Event]]:
+        """What follows from the next request."""
+        engine, rules = self._engine, self._engine.state.rules
+        request = admit(stored, rules)
+        try:
+            events = engine.decide(request)
+        except NewerRulesError as error:
+            raise Disagreement(subjects.INTAKE, stored.sequence, str(error)) from None
+        self._result.requests += 1
+        if verdict == Verdict.FALSE and rules >= 2:
+            self._result.false_signatures += 1
+            self._result.first_false = self._result.first_false or stored.sequence
+            self._accusations.found(stored.sequence, request.account)
+        if request.kind in ("suspend", "checked") and not request.refusal:
+            self._accusations.heard(request, events)
+        return request, events
 
-    async def finish(self, due: int) -> None:
+    def _sum_up(self, here: int) -> None:
+        """Money sums to zero. Done as often as it costs less than deciding."""
+        self._since_sum = 0
+        total = self._engine.state.total()
+        if total != 0:
+            raise Disagreement(subjects.JOURNAL, here, f"money sums to {total}, not to 0")
+
+    async def finish(self) -> None:
         """What is behind the last commit must have changed nothing, or be the exchange's own, or be newer
-        than `due`. Raises Disagreement.
+        than what was due. Raises Disagreement.
         """
-        first = 0
-        async for stored in self._requests:
-            self._result.requests += 1
-            request = admit(stored, self._engine.state.rules)
+        self._sum_up(self._chain.place.sequence)
+        first, due = 0, self._ends.due
+        async for stored, verdict in self._requests:
+            request, events = self._decide(stored, verdict)
             owed = KINDS[request.kind].role != "exchange" if request.kind in KINDS else True
-            if self._engine.decide(request) and owed and stored.sequence <= due:
+            if events and owed and stored.sequence <= due:
                 self._result.unanswered += 1
                 first = first or stored.sequence
         if first:
@@ -212,9 +203,52 @@ class _Auditor:
                 "journal's end is missing, or the exchange stopped before it: start it, and audit again"
             )
             raise Disagreement(subjects.INTAKE, first, what)
+        self._accusations.close(max(due, self._engine.state.checked))
 
 
-def _difference(said: list[Event], computed: list[Event]) -> str:
+def _difference(said: Commit, follows: Commit, here: int) -> Disagreement:
+    """Where a commit first differs from the one that follows from its requests. O(commit)."""
+    theirs, ours = _by_request(said), _by_request(follows)
+    differs: Disagreement | None = None
+    first = said.first
+    for sequence in sorted(ours.keys() | theirs.keys()):
+        what = _events_differ(theirs.get(sequence, []), ours.get(sequence, []))
+        if what and sequence <= said.last:
+            first = sequence
+            differs = Disagreement(subjects.JOURNAL, here, f"request {sequence}: {what}")
+            break
+    if follows.requests != said.requests:
+        what = changed_requests(said)
+        if differs:
+            what += f"; first at {differs.what}"
+        return Disagreement(subjects.INTAKE, first, what)
+    if differs:
+        return differs
+    beyond = [sequence for sequence in theirs if not said.first <= sequence <= said.last]
+    if beyond:
+        what = f"events for request {min(beyond)}, which commit {said.number} does not answer"
+        return Disagreement(subjects.JOURNAL, here, what)
+    order = [sequence for sequence, _ in said.events]
+    if order != sorted(order):
+        return Disagreement(subjects.JOURNAL, here, "events are out of the order of their requests")
+    if said.digest != follows.digest:
+        what = f"commit {said.number} says digest {said.digest}, the state has {follows.digest}"
+        return Disagreement(subjects.JOURNAL, here, what)
+    if said.rules != follows.rules:
+        what = f"commit {said.number} says rules {said.rules}, the market decides by {follows.rules}"
+        return Disagreement(subjects.JOURNAL, here, what)
+    return Disagreement(subjects.JOURNAL, here, f"commit {said.number} is not in the form of its kind")
+
+
+def _by_request(commit: Commit) -> dict[int, list[AnyEvent]]:
+    """A commit's events by the request that they follow from."""
+    found: dict[int, list[AnyEvent]] = {}
+    for sequence, event in commit.events:
+        found.setdefault(sequence, []).append(event)
+    return found
+
+
+def _events_differ(said: list[AnyEvent], computed: list[AnyEvent]) -> str:
     """How the journal's events of a request differ from those computed; "" where they are the same bytes."""
     for number, (theirs, ours) in enumerate(zip(said, computed, strict=False), 1):
         if dumps(theirs.wire()) != dumps(ours.wire()):

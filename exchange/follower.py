@@ -5,7 +5,6 @@ import contextlib
 import gc
 import logging
 import os
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -18,32 +17,32 @@ from events import subjects
 from events.archive import Archive, ArchiveError
 from events.chain import Place
 from events.commit import PART_HEADER, Assembler, Commit, decode
-from events.log import CommitReader, LogGapError, Reader, last_sequence, read
+from events.log import CommitReader, LogGapError, Reader, last_sequence, message_at, read
 from events.records import BadRecordError
 from events.wire import RequestsHash, Stored
 from exchange import snapshot
 from exchange.digest import weights_in
 from exchange.forked import Forked
+from exchange.priority import stand_back_for_good
 from exchange.recovery import fold_commit
 from exchange.snapshot import Header, SnapshotError
 from exchange.state import State
 
-NICE = 10  # of a standby's folding
 log = logging.getLogger("exchange")
 
 
 class Follower:
     """A state that follows the log. `next` is the sequence in JOURNAL that is read next."""
 
-    def __init__(self, nc: Nats, archive: Archive | None, state: State, place: Place) -> None:
+    def __init__(self, nc: Nats, state: State, place: Place, archive: Archive | None = None) -> None:
         self._nc, self._archive = nc, archive
         self.state, self.place, self.next = state, place, place.sequence + 1
         self._commits = CommitReader(nc, place.number, place.hash, place.sequence)
         self._reader = Reader(nc, subjects.JOURNAL, self.next, archive)
-        self._aside = ThreadPoolExecutor(1, "aside", initializer=_stand_back)
+        self._aside = ThreadPoolExecutor(1, "aside", initializer=stand_back_for_good)
 
     @classmethod
-    async def begin(cls, nc: Nats, archive: Archive | None, snapshots: Path | None) -> "Follower":
+    async def begin(cls, nc: Nats, snapshots: Path | None, archive: Archive | None = None) -> "Follower":
         """One that has read the whole log as it is now. Raises LogGapError, ArchiveError, BadRecordError.
 
         A snapshot that does not verify is told in one line, and the one before it is taken.
@@ -53,13 +52,13 @@ class Follower:
         try:
             for path in snapshot.kept(snapshots) if snapshots is not None else ():
                 try:
-                    follower = cls(nc, archive, *await _restored(nc, archive, path))
+                    follower = cls(nc, *await _restored(nc, path, archive), archive)
                     log.info("restored %s in %.2f s", path.name, time.monotonic() - started)
                     break
                 except SnapshotError as error:
                     log.warning("%s; the one before it is taken", error)
             else:
-                follower = cls(nc, archive, State(), Place())
+                follower = cls(nc, State(), Place(), archive)
             first = follower.place.number
             await follower.catch_up()
         finally:
@@ -113,18 +112,13 @@ class Follower:
         return Header(number, hash_, last, sequence, self.state.rules, self.state.digest.take())
 
 
-def _stand_back() -> None:
-    """On Linux a thread has a niceness of its own; it could not be taken back, and ends with the thread."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
-
-
-async def _restored(nc: Nats, archive: Archive | None, path: Path) -> tuple[State, Place]:
+async def _restored(nc: Nats, path: Path, archive: Archive | None) -> tuple[State, Place]:
     """The state in a snapshot of this log, and where it stands. Raises SnapshotError.
 
     A copy of this process reads the file beside us, looks at its SHA-256 and weighs the rows.
     """
     said = snapshot.header(path)
-    await check_commit(nc, archive, path, said)
+    await check_commit(nc, path, said, archive)
     read, write = os.pipe()
     weighing = Forked(partial(_weigh, path, read, write), nice=0)
     os.close(write)
@@ -151,10 +145,10 @@ def _weigh(path: Path, read: int, write: int) -> None:
         snapshot.check_whole(path, tell)
 
 
-async def check_commit(nc: Nats, archive: Archive | None, path: Path, said: Header) -> None:
+async def check_commit(nc: Nats, path: Path, said: Header, archive: Archive | None) -> None:
     """Whether a snapshot is of the commit that stands in JOURNAL. Raises SnapshotError."""
     try:
-        commit = await commit_at(nc, archive, said.sequence)
+        commit = await commit_at(nc, said.sequence, archive)
     except (ArchiveError, BadRecordError, NotFoundError) as error:
         raise SnapshotError(f"{path}: JOURNAL has no commit at its sequence {said.sequence}") from error
     if (commit.number, commit.hash, commit.last) != (said.commit, said.hash, said.last):
@@ -163,7 +157,7 @@ async def check_commit(nc: Nats, archive: Archive | None, path: Path, said: Head
         raise SnapshotError(f"{path}: its digest is not the one that commit {said.commit} says")
 
 
-async def check_answered(nc: Nats, archive: Archive | None, place: Place) -> None:
+async def check_answered(nc: Nats, place: Place, archive: Archive | None = None) -> None:
     """Whether INTAKE still has, byte for byte, what the commit at a place answered: where its end was lost,
     other requests may have come to stand there. Raises ArchiveError, BadRecordError, LogGapError.
     """
@@ -176,7 +170,7 @@ async def check_answered(nc: Nats, archive: Archive | None, place: Place) -> Non
         )
     if place.number == 0:
         return
-    commit, hashed = await commit_at(nc, archive, place.sequence), RequestsHash()
+    commit, hashed = await commit_at(nc, place.sequence, archive), RequestsHash()
     async for stored in read(nc, subjects.INTAKE, commit.first, commit.last, archive):
         hashed.add(*stored)
     if hashed.hex() != commit.requests:
@@ -188,24 +182,17 @@ async def check_answered(nc: Nats, archive: Archive | None, place: Place) -> Non
         )
 
 
-async def commit_at(nc: Nats, archive: Archive | None, sequence: int) -> Commit:
+async def commit_at(nc: Nats, sequence: int, archive: Archive | None = None) -> Commit:
     """The commit whose last message stands at a sequence in JOURNAL.
 
     Raises ArchiveError, BadRecordError, NotFoundError.
     """
-    last = await _message(nc, archive, sequence)
+    last = (await message_at(nc, subjects.JOURNAL, sequence, archive)).data
     count = int.from_bytes(last[4:PART_HEADER], "big")
     assembler = Assembler()
     for part in range(sequence - max(count, 1) + 1, sequence):
-        assembler.add(await _message(nc, archive, part))
+        assembler.add((await message_at(nc, subjects.JOURNAL, part, archive)).data)
     body = assembler.add(last)
     if body is None:
         raise BadRecordError(f"JOURNAL sequence {sequence} does not end a commit")
     return decode(body)
-
-
-async def _message(nc: Nats, archive: Archive | None, sequence: int) -> bytes:
-    if archive is not None and sequence <= archive.end(subjects.JOURNAL):
-        (stored,) = await asyncio.to_thread(lambda: list(archive.journal(sequence, sequence)))
-        return stored.data
-    return (await nc.jetstream().get_msg(subjects.JOURNAL, sequence)).data or b""

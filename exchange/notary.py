@@ -1,6 +1,6 @@
 """The notary: it checks every signature in INTAKE, right behind the exchange, and suspends false ones (R35).
 
-`python -m exchange.notary --server URL --creds FILE`, with the exchange's key.
+`python -m exchange.notary --server URL --creds FILE [--archive DIR]`, with the exchange's key.
 
 It keeps nothing of its own. What it found stands in INTAKE, as requests of the exchange's: `suspend` names an
 account and its false request, `checked` says up to where all signatures are checked, and every false one
@@ -25,6 +25,7 @@ from nats.aio.client import Client as Nats
 from nats.js.errors import APIError, NotFoundError
 
 from events import subjects
+from events.archive import Archive, ArchiveError
 from events.collecting import rarely
 from events.keys import SIGNATURE_CHARACTERS, BadKeyError, Key
 from events.log import (
@@ -37,6 +38,7 @@ from events.log import (
     last_sequence,
 )
 from events.requests import decode_body, encode
+from exchange.priority import stand_back, stand_back_for_good
 from exchange.signatures import Checked, Checker, Verdict, check
 
 PATIENCE_S = 15.0  # for a server that does not answer yet
@@ -45,10 +47,9 @@ CHECKED_S = 5.0  # between two `checked`, at least
 OWN = 10_000  # so many requests of the exchange's own are worth a `checked` by themselves
 AGAIN_S = 5.0  # a `suspend` that is not in the log by then is said again
 END_S = 4.0
-NICE = 10  # it may fall behind where the market needs the processors
 AGAIN = (".reinstate", ".unfreeze")  # requests after which somebody may be accused again
 NOTARY_RULES = 2  # from these rules on the market admits requests before their signatures are checked
-EXPECTED = (BadKeyError, UnreachableError, NotAdmittedError, LogGapError)
+EXPECTED = (ArchiveError, BadKeyError, UnreachableError, NotAdmittedError, LogGapError)
 log = logging.getLogger("notary")
 
 
@@ -138,8 +139,8 @@ class Findings:
 class Notary:
     """Follows INTAKE and speaks for the exchange's key."""
 
-    def __init__(self, nc: Nats, key: Key, checker: Checker) -> None:
-        self._nc, self._key, self._checker = nc, key, checker
+    def __init__(self, nc: Nats, key: Key, checker: Checker, archive: Archive | None = None) -> None:
+        self._nc, self._key, self._checker, self._archive = nc, key, checker, archive
         self._said_checked = 0.0
 
     async def run(self) -> None:
@@ -151,7 +152,7 @@ class Notary:
         began = loop.time()
         is_behind = True
         async with (
-            Reader(self._nc, subjects.INTAKE, start) as reader,
+            Reader(self._nc, subjects.INTAKE, start, self._archive) as reader,
             aclosing(self._checker.check(_batches(reader))) as verdicts,
         ):
             async for checked in verdicts:
@@ -192,7 +193,7 @@ class Notary:
         while True:
             with contextlib.suppress(nats.errors.Error, TimeoutError):
                 try:
-                    end = await last_sequence(self._nc, subjects.INTAKE)
+                    end = await last_sequence(self._nc, subjects.INTAKE, self._archive)
                     return await self._begin_behind(end)
                 except NotFoundError:
                     raise LogGapError(f"the server has no stream {subjects.INTAKE}") from None
@@ -217,6 +218,15 @@ class Notary:
         One that it did not sign is no word of ours.
         """
         subject = subjects.intake(self._key.public, kind)
+        archived = None if self._archive is None else self._archive.one_of(subjects.INTAKE, subject, first)
+        live = await self._live(subject, first)
+        stored = (archived or live) if first else (live or archived)
+        if stored is None or check([stored]).verdicts != bytes([Verdict.TRUE]):
+            return None
+        return stored
+
+    async def _live(self, subject: str, first: bool) -> Stored | None:
+        """The last message (or the first) on a subject that the server has."""
         js = self._nc.jetstream()
         try:
             if first:
@@ -226,8 +236,7 @@ class Notary:
         except NotFoundError:
             return None
         assert message.seq is not None
-        stored = Stored(message.seq, 0, message.subject or "", message.data or b"")
-        return stored if check([stored]).verdicts == bytes([Verdict.TRUE]) else None
+        return Stored(message.seq, 0, message.subject or "", message.data or b"")
 
 
 async def _batches(reader: Reader) -> AsyncIterator[list[Stored]]:
@@ -236,7 +245,7 @@ async def _batches(reader: Reader) -> AsyncIterator[list[Stored]]:
         yield await reader.next_batch(timeout=LOOK_S)
 
 
-async def serve(server: str, key: Key) -> None:
+async def serve(server: str, key: Key, archive: Path | None = None) -> None:
     """Check until SIGTERM or SIGINT. Raises what ends it otherwise."""
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
@@ -249,10 +258,11 @@ async def serve(server: str, key: Key) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     try:
+        before = None if archive is None else Archive(archive)
         nc = await connect(server, key, name="notary", patience=PATIENCE_S)
         try:
             async with Checker() as checker:
-                await Notary(nc, key, checker).run()
+                await Notary(nc, key, checker, before).run()
         finally:
             await nc.close()
     except asyncio.CancelledError:
@@ -264,12 +274,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="exchange.notary", description="Checks the signatures in INTAKE.")
     parser.add_argument("--server", required=True, metavar="URL", help="the log's server")
     parser.add_argument("--creds", required=True, type=Path, metavar="FILE", help="the exchange's seed file")
+    parser.add_argument("--archive", type=Path, metavar="DIR", help="behind which the log goes on")
     arguments = parser.parse_args()
     rarely()
-    os.nice(NICE)
+    stand_back()
+    stand_back_for_good()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     try:
-        uvloop.run(serve(arguments.server, Key.load(arguments.creds)))
+        uvloop.run(serve(arguments.server, Key.load(arguments.creds), arguments.archive))
     except EXPECTED as error:
         print(f"notary: {error}", file=sys.stderr)
         return 1

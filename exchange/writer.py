@@ -28,7 +28,7 @@ from exchange.lease import Lease
 from exchange.state import State
 
 GROUP = 256  # requests in one commit at most ...
-GROUP_BYTES = 1024 * 1024  # ... and bytes of them
+GROUP_BYTES = 64 * 1024  # ... and bytes of them, so that one is decided within milliseconds
 AGAIN_S = 5.0  # an own request that the server may have lost is made again
 log = logging.getLogger("exchange")
 
@@ -53,12 +53,12 @@ class Writer:
     def __init__(
         self,
         nc: Nats,
-        archive: Archive | None,
         key: Key,
         lease: Lease,
         state: State,
         place: Place,
         stored: Callable[[Commit], None],
+        archive: Archive | None = None,
     ) -> None:
         self._archive = archive
         self._nc, self._key, self._lease, self._on_stored = nc, key, lease, stored

@@ -1,6 +1,6 @@
 """The projections' process: follows JOURNAL into the store, publishes the feed, answers queries.
 
-    python -m projections.service --server URL --creds FILE --store FILE
+    python -m projections.service --server URL --creds FILE --store FILE [--archive DIR]
 
 A message of the feed is sent before its commit is stored, for it follows from the log alone: a process that
 dies between the two is followed by one that makes the same message again, under the same number. What was
@@ -21,13 +21,14 @@ from pathlib import Path
 
 import nats.errors
 import uvloop
-from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 from nats.js.errors import APIError
 
 from events import faults, subjects
+from events.archive import Archive, ArchiveError
 from events.collecting import rarely
 from events.commit import Commit
+from events.connection import Connection
 from events.keys import BadKeyError, Key
 from events.log import (
     CommitReader,
@@ -43,21 +44,26 @@ from events.wire import dumps
 from projections import feed
 from projections.queries import reply
 from projections.store import Store, StoreError, batches
+from projections.tables import chunks
 from projections.waiting import Question, TooManyError, Waiting
 
 PULSE_S = 0.5
+CHECKPOINT_S = 1.0
+FEW_PAGES = 2000  # of the store's WAL; so many the writer moves itself in some milliseconds
+MOST_PAGES = 16 * 1024  # where the WAL is to begin anew
+MOST_MESSAGES = 4000  # of the feed, in memory at once, where many were stored and not published
 MOST_COMING = 16 * 1024  # queries that were not looked at yet; what comes beyond is dropped, and asked again
 MOST_COMING_BYTES = 16 * 1024 * 1024
 PATIENCE_S = 30.0  # for the server, and for the exchange to make the streams
 
-ERRORS = (BadKeyError, UnreachableError, NotAdmittedError, StoreError, LogGapError)
+ERRORS = (ArchiveError, BadKeyError, UnreachableError, NotAdmittedError, StoreError, LogGapError)
 
 
 class Service:
     """The store and one connection: follows, answers, and says how far it is."""
 
-    def __init__(self, nc: Nats, store: Store) -> None:
-        self._nc, self._store = nc, store
+    def __init__(self, nc: Connection, store: Store, archive: Archive | None = None) -> None:
+        self._nc, self._store, self._archive = nc, store, archive
         self._progress = store.progress()
         self._number, self._hash = store.cursor()
         self._waiting = Waiting()
@@ -73,7 +79,7 @@ class Service:
             pending_bytes_limit=MOST_COMING_BYTES,
         )
         try:
-            await together(self._follow(), self._answer(), self._pulse())
+            await together(self._follow(), self._answer(), self._pulse(), self._checkpoint())
         finally:
             with contextlib.suppress(nats.errors.Error):
                 await queries.unsubscribe()
@@ -83,7 +89,7 @@ class Service:
         deadline = asyncio.get_running_loop().time() + PATIENCE_S
         while True:
             try:
-                end = await last_sequence(self._nc, subjects.JOURNAL)
+                end = await last_sequence(self._nc, subjects.JOURNAL, self._archive)
                 break
             except (nats.errors.Error, APIError, TimeoutError) as error:
                 if asyncio.get_running_loop().time() > deadline:
@@ -98,12 +104,12 @@ class Service:
     async def _follow(self) -> None:
         """JOURNAL into the store, and out to the feed."""
         with self._store.transaction() as connection:
-            messages = feed.to_publish(connection, self._progress.published)
-        await self._publish(messages)
+            for messages in chunks(feed.to_publish(connection, self._progress.published), MOST_MESSAGES):
+                await self._publish(messages)
         self._progress = self._progress._replace(published=self._number)
         await self._say()
         sequence, number, last, _ = self._progress
-        async with CommitReader(self._nc, number, last, sequence) as reader:
+        async with CommitReader(self._nc, number, last, sequence, self._archive) as reader:
             while True:
                 try:
                     commits = self._new(await reader.next_batch())
@@ -122,9 +128,10 @@ class Service:
 
     async def _store_and_publish(self, batch: Sequence[Commit]) -> None:
         """Commits that follow the store's last: the feed is on its way while they are stored."""
-        published = asyncio.create_task(self._publish(self._store.tell(batch)))
+        sent = asyncio.Event()
+        published = asyncio.create_task(self._publish(self._store.tell(batch), sent))
         try:
-            await asyncio.sleep(0)  # the messages are handed to the system before it is busy with the store
+            await sent.wait()
             self._store.keep(self._progress)
             self._number, self._hash = batch[-1].number, batch[-1].hash
             await published
@@ -143,15 +150,20 @@ class Service:
                 )
         return [commit for commit in commits if commit.number > self._number]
 
-    async def _publish(self, messages: Sequence[feed.Message]) -> None:
-        """These messages of the feed, again and again until the server has them all."""
+    async def _publish(self, messages: Sequence[feed.Message], sent: asyncio.Event | None = None) -> None:
+        """These messages of the feed, again and again until the server has them all. `sent` is set when
+        they were handed to the system, or could not be."""
+        most = self._nc.max_payload
+        for subject, data in messages:
+            if len(data) > most:  # one event; who misses it sees a gap, and may not be told another way
+                print(f"{subject}: {len(data)} bytes are more than the server takes", file=sys.stderr)
         while True:
             try:
-                for subject, data in messages:
-                    if len(data) <= self._nc.max_payload:
-                        await self._nc.publish(subject, data)
-                    else:  # one event; who misses it sees a gap, and may not be told another way
-                        print(f"{subject}: {len(data)} bytes are more than the server takes", file=sys.stderr)
+                try:
+                    await self._nc.publish_all(message for message in messages if len(message[1]) <= most)
+                finally:
+                    if sent is not None:
+                        sent.set()
                 await self._nc.flush(timeout=5)
                 return
             except (nats.errors.Error, TimeoutError) as error:
@@ -169,6 +181,22 @@ class Service:
         """How far the feed is. Who does not hear it hears the next one."""
         with contextlib.suppress(nats.errors.Error):
             await self._nc.publish(subjects.PULSE_FEED, dumps({"commit": self._progress.published}))
+
+    async def _checkpoint(self) -> None:
+        """Every second move what was written from the store's WAL into its file, by a thread: who writes
+        waits for no disk. While he writes all the time the WAL grows; when it is long and almost all of it
+        was moved, he moves the rest himself, and it begins anew."""
+        self._store.leave_checkpoints()
+        loop = asyncio.get_running_loop()
+        with Store(self._store.path) as store, ThreadPoolExecutor(1, "checkpoints") as mover:
+            while True:
+                await asyncio.sleep(CHECKPOINT_S)
+                for _ in range(3):
+                    pages, moved = await loop.run_in_executor(mover, store.checkpoint)
+                    if pages - moved <= FEW_PAGES:
+                        break
+                if pages > MOST_PAGES:
+                    self._store.checkpoint()
 
     async def _take(self, message: Msg) -> None:
         """A query. The server sees to it that the subject names who asks; the reply goes to nobody else."""
@@ -206,14 +234,15 @@ def _read(store: Store, question: Question) -> bytes:
         return dumps({"error": f"{question.what}: the query service failed; its log says why"})
 
 
-async def serve(server: str, key: Key, path: Path) -> None:
+async def serve(server: str, key: Key, path: Path, archive: Path | None = None) -> None:
     """Connect and run until SIGTERM or SIGINT. Raises those of ERRORS."""
 
     async def run() -> None:
+        before = None if archive is None else Archive(archive)
         with Store(path) as store:
             nc = await connect(server, key, name="projections", patience=PATIENCE_S)
             try:
-                await Service(nc, store).run()
+                await Service(nc, store, before).run()
             finally:
                 await nc.close()
 
@@ -226,11 +255,13 @@ def main() -> int:
     parser.add_argument("--server", required=True, metavar="URL")
     parser.add_argument("--creds", required=True, type=Path, metavar="FILE", help="seed of the projections")
     parser.add_argument("--store", required=True, type=Path, metavar="FILE", help="the SQLite file")
+    parser.add_argument("--archive", type=Path, metavar="DIR", help="behind which the log goes on")
     given = parser.parse_args()
     rarely()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(faults.steps("projections", serve(given.server, Key.load(given.creds), given.store)))
+            work = serve(given.server, Key.load(given.creds), given.store, given.archive)
+            runner.run(faults.steps("projections", work))
     except ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

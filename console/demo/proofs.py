@@ -12,8 +12,9 @@ from events.commit import Commit
 from events.keys import Key
 from events.log import CommitReader, connect, last_sequence
 from events.records import HourCharged
+from events.source import ServerLog
 from events.subjects import JOURNAL
-from exchange.audit import LogOnServer, audit
+from exchange.audit import audit
 from projections.store import Store, digest, rebuild
 
 
@@ -72,7 +73,7 @@ async def prove_log(data: Path, show: Show) -> str:
             raise DemoError(f"the rebuilt projections have digest {after}, the ones deleted had {before}")
         show.proved(f"projections deleted and rebuilt from {len(commits)} commits: digest {after[:16]} again")
         async with closing(await connect(server, key, name="audit")) as nc:
-            result = await audit(LogOnServer(nc))
+            result = await audit(ServerLog(nc))
     if not result.ok:
         raise DemoError(f"the audit disagrees: {result.first_disagreement}")
     show.proved(

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from nats.aio.client import Client as Nats
+from nats.js.errors import NotFoundError
 
 from events import subjects
 from events.keys import BadKeyError, Key
-from events.log import Stored, connect, last_sequence, make_streams, read
+from events.log import Stored, connect, make_streams, read
 from events.requests import decode_body, encode
 from exchange.notary import OWN, Findings
 from exchange.signatures import Verdict, check
@@ -189,21 +190,25 @@ async def notary(server: Server, creds: Path) -> AsyncIterator[asyncio.subproces
 
 
 async def put(nc: Nats, *messages: tuple[str, bytes]) -> int:
-    """Publish in this order; returns the last sequence when all are stored."""
-    before = await last_sequence(nc, subjects.INTAKE)
+    """Publish in this order; returns the sequence of the last when all are stored."""
     for subject, data in messages:
         await nc.publish(subject, data)
     await nc.flush()
-    while await last_sequence(nc, subjects.INTAKE) < before + len(messages):  # noqa: ASYNC110
+    while True:
+        with contextlib.suppress(NotFoundError):
+            last = await nc.jetstream().get_last_msg(subjects.INTAKE, subject)
+            if last.data == data:
+                assert last.seq is not None
+                return last.seq
         await asyncio.sleep(0.01)
-    return await last_sequence(nc, subjects.INTAKE)
 
 
 async def said(nc: Nats, kind: str) -> list[dict[str, Any]]:
     """The bodies of what the exchange's key said, every signature true, in order."""
     bodies = []
     subject = subjects.intake(EXCHANGE.public, kind)
-    async for stored in read(nc, subjects.INTAKE, 1, await last_sequence(nc, subjects.INTAKE)):
+    there = (await nc.jetstream().stream_info(subjects.INTAKE)).state
+    async for stored in read(nc, subjects.INTAKE, there.first_seq, there.last_seq):
         if stored.subject == subject:
             assert check([stored]).verdicts == bytes([Verdict.TRUE])
             bodies.append(decode_body(stored.data[87:]) or {})

@@ -27,7 +27,7 @@ from exchange.digest import weight, weights_in
 from exchange.engine import Engine
 from exchange.entries import rows
 from exchange.follower import Follower
-from exchange.offer import NoSnapshotError, fetch, offer
+from exchange.offer import NoSnapshotError, fetch, offer, offered
 from exchange.recovery import fold_commit
 from exchange.snapshot import Header, SnapshotError
 from exchange.state import State
@@ -214,7 +214,7 @@ def test_a_follower_begins_with_the_newest_that_verifies(
 
             async def begin() -> list[str]:
                 caplog.clear()
-                follower = await Follower.begin(nc, None, directory)
+                follower = await Follower.begin(nc, directory)
                 await follower.close()
                 assert follower.place == place_of(bodies)
                 assert follower.state.digest.take() == history.state.digest.take()
@@ -255,7 +255,7 @@ def test_a_snapshot_of_another_log_is_refused(
                 caplog.clear()
                 directory = tmp_path / f"{header.commit}-{header.sequence}-{header.digest[:4]}"
                 snapshot.write(directory, header, rows(state))
-                follower = await Follower.begin(nc, None, directory)
+                follower = await Follower.begin(nc, directory)
                 await follower.close()
                 assert follower.place == place_of(bodies)
                 (record,) = caplog.records
@@ -274,7 +274,7 @@ def test_a_snapshot_of_another_log_is_refused(
     asyncio.run(run())
 
 
-QUESTIONS = (b"", b"{}", b"[]", b'{"commit": -1, "from": 0}', b'{"commit": "x", "from": 0}')
+QUESTIONS = (b"", b"{}", b"[]", b"1", b'{"by": "me"}')
 
 
 def test_a_snapshot_is_had_from_another_machine(server: Server, written: Path, tmp_path: Path) -> None:
@@ -300,10 +300,20 @@ def test_a_snapshot_is_had_from_another_machine(server: Server, written: Path, t
                 heard = await eve.subscribe("victim")
                 for question in QUESTIONS:
                     await eve.publish(subjects.snapshot("ME", "piece"), question, reply="victim")
-                    inbox = asking.new_inbox()
-                    answers = await asking.subscribe(inbox)
-                    await asking.publish(subjects.snapshot("ME", "piece"), question, reply=inbox)
-                    assert (await answers.next_msg(5)).data == b""
+                (one, *_) = await offered(asking, "ME")
+                for commit, start, answer in (
+                    (one.commit, 3, good[3:10]),
+                    (one.commit, 10**9, b""),
+                    (one.commit + 1, 0, b""),
+                ):
+                    question = dumps({"by": one.by, "commit": commit, "from": start})
+                    await eve.publish(subjects.snapshot("ME", "piece"), question, reply="victim")
+                    reply = await asking.request(subjects.snapshot("ME", "piece"), question, timeout=5)
+                    assert reply.data[: len(answer) or 1] == answer
+                for which, where in ((-1, 0), ("x", 0), (one.commit, -1), (one.commit, 2**63)):
+                    question = dumps({"by": one.by, "commit": which, "from": where})
+                    with pytest.raises(nats.errors.TimeoutError):
+                        await asking.request(subjects.snapshot("ME", "piece"), question, timeout=0.2)
                 assert heard.pending_msgs == 0
                 await eve.close()
                 # What is damaged there is not taken.

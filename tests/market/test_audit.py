@@ -7,12 +7,14 @@ import pytest
 from msgspec.structs import replace
 
 from events.commit import Commit, decode, encode, parts
-from events.log import Stored
 from events.records import Deposited, HourCharged
+from events.requests import encode as encode_request
+from events.source import Ends
 from events.subjects import COMMIT
-from events.wire import sha256
+from events.wire import Stored, sha256
 from exchange.audit import AuditResult, audit
-from tests.market.history import History
+from tests.market.history import TRADERS, History
+from tests.market.play import Play, answer
 
 
 class LogInMemory:
@@ -24,22 +26,59 @@ class LogInMemory:
         messages = [part for body in commits for part in parts(body, 2000)]
         self.messages = [Stored(n, 0, COMMIT, data) for n, data in enumerate(messages, 1)]
 
-    async def ends(self) -> tuple[int, int, int]:
-        return self.due, self.intake[-1].sequence, len(self.messages)
+    async def ends(self) -> Ends:
+        return Ends(self.due, self.intake[-1].sequence, len(self.messages))
 
-    async def requests(self, last: int) -> AsyncIterator[Stored]:
+    async def requests(self, first: int, last: int) -> AsyncIterator[Stored]:
         for stored in self.intake:
+            if first <= stored.sequence <= last:
+                yield stored
+
+    async def journal(self, first: int, last: int) -> AsyncIterator[Stored]:
+        for stored in self.messages[first - 1 : last]:
             yield stored
 
-    async def journal(self, last: int) -> AsyncIterator[Stored]:
-        for stored in self.messages:
-            yield stored
+    def __str__(self) -> str:
+        return "lists"
+
+
+class Signed(History):
+    """A history whose notary accuses those who are guilty, and says that it checked only what it did."""
+
+    def notary(self) -> None:
+        who = self.dice.choice(TRADERS)
+        if self.dice.random() < 0.5:
+            self.forge(who)
+            self.bid()
+            self.forge(who)
+            self.own("suspend", account=self.public(who), request=self.forged[-2])
+            if self.dice.random() < 0.9:
+                self.ask("operator", "reinstate", account=self.public(who), reason="dice")
+        self.own("checked", through=len(self.requests))
+
+    def __init__(self, seed: int) -> None:
+        self.forged: list[int] = []
+        super().__init__(seed)
+
+    def forge(self, who: str) -> None:
+        """Somebody else asks in this account's name, and is done as bidden."""
+        self.numbers[who] = self.numbers.get(who, 0) + 1
+        body = {"session": self.session, "number": self.numbers[who], "price": 10_000, "size": 1}
+        honest = self.message(who, "bid", body)
+        self.send(honest._replace(data=encode_request(self.key("eve"), honest.subject, body)))
+        self.forged.append(len(self.requests))
 
 
 @pytest.fixture(scope="module")
 def history() -> History:
-    runs = (History(seed).run(200) for seed in range(50))
-    history = next(run for run in runs if any(isinstance(event, HourCharged) for _, event in run.events))
+    for seed in range(50):
+        history = Signed(seed)
+        history.run(200)
+        charged = any(isinstance(event, HourCharged) for _, event in history.events)
+        if charged and len(history.forged) >= 4:
+            break
+    else:
+        raise AssertionError("no seed has an hour charged and false signatures")
     history.ask("operator", "deposit", account=history.public("t1"), amount=5, reference="last")
     return history
 
@@ -191,3 +230,111 @@ def test_a_truncated_or_broken_journal_is_named(history: History, bodies: list[b
     wrong = rechained(bodies, 9, lambda c: replace(c, digest="0" * 32))
     result = run(history.requests, wrong)
     assert result.first_disagreement is not None and "digest" in result.first_disagreement["what"]
+
+
+# -- signatures (R35)
+
+
+def batched(play: Signed) -> list[bytes]:
+    return [body for body, _ in play.batched([4])]
+
+
+def small() -> Signed:
+    """A market with six traders and no dice."""
+    return Signed(1)
+
+
+def test_false_signatures_that_had_their_consequence_are_counted(
+    history: History, bodies: list[bytes]
+) -> None:
+    assert isinstance(history, Signed) and len(history.forged) >= 4
+    result = run(history.requests, bodies)
+    assert result.ok and result.false_signatures == len(history.forged)
+    assert result.first_false == history.forged[0]
+
+
+def test_a_false_signature_that_nobody_is_suspended_for_is_named() -> None:
+    play = small()
+    play.forge("t1")
+    play.ask("t2", "leave", machine="m")
+    expected = {
+        "stream": "INTAKE",
+        "sequence": play.forged[0],
+        "what": f"this request is not signed by {play.public('t1')}, and no account_suspended names it",
+    }
+    assert run(play.requests, batched(play)).first_disagreement == expected
+    play.own("checked", through=play.forged[0] - 1)
+    commits = len(batched(play))
+    play.own("checked", through=play.forged[0])
+    play.ask("t2", "leave", machine="m")
+    result = run(play.requests, batched(play))
+    assert result.first_disagreement == expected and result.commits <= commits
+
+
+def test_one_suspension_does_for_all_that_were_false_by_then_and_no_longer() -> None:
+    play = small()
+    for _ in range(3):
+        play.forge("t1")
+    play.own("suspend", account=play.public("t1"), request=play.forged[1])
+    play.forge("t1")
+    play.own("checked", through=len(play.requests))
+    assert run(play.requests, batched(play)).false_signatures == 4
+    play.ask("operator", "reinstate", account=play.public("t1"), reason="it was me")
+    play.forge("t1")
+    found = run(play.requests, batched(play)).first_disagreement
+    assert found is not None and found["sequence"] == play.forged[-1]
+
+
+@pytest.mark.parametrize("who", ["t1", "operator"])
+def test_a_suspension_without_a_false_signature_is_named(who: str) -> None:
+    def own(play: Signed) -> int:
+        return next(s.sequence for s in play.requests if play.public(who) in s.subject)
+
+    for accused in (own, lambda play: play.forged[0], lambda play: len(play.requests) + 100):
+        play = small()
+        play.forge("t2")
+        play.own("suspend", account=play.public("t2"), request=play.forged[0])
+        sequence = accused(play)
+        play.own("suspend", account=play.public(who), request=sequence)
+        found = run(play.requests, batched(play)).first_disagreement
+        assert found is not None and (found["stream"], found["sequence"]) == ("INTAKE", len(play.requests))
+        assert f"accuses {play.public(who)} of a false signature at request {sequence}" in found["what"]
+
+
+def test_a_false_signature_in_the_operators_name_must_freeze_the_market() -> None:
+    play = small()
+    play.forge("operator")
+    found = run(play.requests, batched(play)).first_disagreement
+    assert found is not None and found["sequence"] == play.forged[0]
+    play.own("suspend", account=play.public("operator"), request=play.forged[0])
+    assert play.state.frozen and run(play.requests, batched(play)).ok
+
+
+def test_a_false_signature_in_nobodys_name_is_refused_and_counted() -> None:
+    play = small()
+    play.forge("stranger")
+    play.own("checked", through=len(play.requests))
+    result = run(play.requests, batched(play))
+    assert result.ok and (result.false_signatures, result.first_false) == (1, play.forged[0])
+
+
+def test_under_rules_1_the_market_itself_refuses_false_signatures() -> None:
+    play = Play(rules=1)
+    play.account("t1")
+    honest = play.message("t1", "leave", {"session": 1, "number": 1, "machine": "m"})
+    play.send(honest._replace(data=encode_request(play.key("eve"), honest.subject, {"session": 1})))
+    assert answer([event for _, event in play.events[-1:]]).code == "R35/signature/false"
+    result = run(play.requests, [body for body, _ in play.batched([4])])
+    assert result.ok and result.false_signatures == 0
+
+
+def test_who_measures_the_rest_may_leave_signatures_out() -> None:
+    play = small()
+    play.forge("t1")
+    assert asyncio.run(audit(LogInMemory(play.requests, batched(play)), signatures=False)).ok
+
+
+def test_events_do_not_depend_on_where_commits_end(history: History) -> None:
+    for sizes in ([1], [1000], [3, 1, 7]):
+        result = run(history.requests, [body for body, _ in history.batched(sizes)])
+        assert result.ok and result.events == len(history.events)

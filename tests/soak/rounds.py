@@ -16,7 +16,8 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-from exchange.audit import LogOnServer, audit
+from events.source import ServerLog
+from exchange.audit import audit
 from exchange.lease import TTL_S
 from tests.soak.damage import damage
 from tests.soak.result import Result
@@ -177,7 +178,7 @@ async def lost_tail(directory: Path, dice: random.Random, times: int) -> Result:
                     while await rig.last("INTAKE") <= before:  # clients ask again, into the place of the lost
                         assert time.monotonic() < deadline
                         await asyncio.sleep(0.1)
-                audited = await audit(LogOnServer(town.operator.nc))
+                audited = await audit(ServerLog(town.operator.nc))
                 assert audited.first_disagreement is not None
                 result.faults["INTAKE cut off under a market: refused, named by the audit"] += 1
         finally:
@@ -220,10 +221,11 @@ async def pause(directory: Path, dice: random.Random, times: int) -> Result:
                 continue
             second = rig.service("exchange", f"exchange-{number + 2}")
             second.start()
-            await until(partial(_has_folded, second), "it stands by")
+            await until(partial(_has_said, second, "folded"), "it stands by")
             first.signal(signal.SIGSTOP)
             rig.programs["exchange"] = second
             try:
+                await until(partial(_has_said, second, "leads"), "it leads")
                 await town.answered(dice.randrange(1, 20), after="the leader stopped")
                 second.check_alive()
                 first.signal(signal.SIGCONT)
@@ -238,8 +240,8 @@ async def pause(directory: Path, dice: random.Random, times: int) -> Result:
     return result
 
 
-def _has_folded(program: Program) -> bool:
-    return "folded" in program.last_words()
+def _has_said(program: Program, word: str) -> bool:
+    return word in program.log.read_text()
 
 
 async def cut(directory: Path, dice: random.Random, times: int) -> Result:

@@ -9,7 +9,8 @@ from typing import Self
 from events import client as client_module
 from events.client import NoAnswerError, QueryError
 from events.records import Answered, ContractOpened
-from exchange.audit import LogOnServer, audit
+from events.source import ServerLog
+from exchange.audit import audit
 from tests.soak.rig import WAIT_S, Rig
 from tests.system import proof
 from tests.system.traders import Recorder, Trader, enter
@@ -111,7 +112,7 @@ class Town:
             assert await proof.check_feed(log, client, client.account) >= len(client.told)
             await proof.check_heard(log, client)
         await proof.check_feed(log, operator, "", "market_feed")
-        audited = await audit(LogOnServer(operator.nc))
+        audited = await audit(ServerLog(operator.nc))
         assert audited.ok, audited.first_disagreement
         assert not audited.unanswered
         assert audited.requests >= len(log.requests)

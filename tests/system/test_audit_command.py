@@ -5,31 +5,27 @@ INTAKE keeps every other request's sequence and stored time.
 """
 
 import asyncio
-import json
 import random
 import shutil
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from nats.aio.client import Client as Nats
 
-from console.market import Market
 from console.server import executable, free_port
 from events import subjects
-from events.client import Client
 from events.commit import FIRST, Commit, encode, parts
 from events.keys import Key
 from events.log import append, connect, last_sequence, make_streams
 from events.records import Deposited, HourCharged
 from events.wire import RequestsHash, dumps, loads, sha256
 from tests.system.proof import Log, read_log
-from tests.system.traders import enter
+from tests.system.traded import audit, trade
 
 Forge = Callable[[Log, random.Random], tuple[list[Commit], int]]
 
@@ -38,44 +34,8 @@ Forge = Callable[[Log, random.Random], tuple[list[Commit], int]]
 def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data directory of a market that had an hour, and is over."""
     data = tmp_path_factory.mktemp("honest") / "market"
-    asyncio.run(_trade(data))
+    asyncio.run(trade(data))
     return data
-
-
-async def _trade(data: Path) -> None:
-    async with asyncio.timeout(60), Market(data, hour_s=3, lost_after_s=0.3) as market:
-        ann, bob = Key.make(), Key.make()
-        async with await Client.connect(market.server, market.operator_key, name="test") as operator:
-            for name, key in (("ann", ann), ("bob", bob)):
-                await operator.request("account", account=key.public, name=name)
-            await operator.request("deposit", account=ann.public, amount=10**6, reference="a test")
-        async with await enter(market.server, ann) as buyer, await enter(market.server, bob) as seller:
-
-            async def be_present() -> None:
-                while True:
-                    await buyer.heartbeat("client")
-                    await seller.heartbeat("m1")
-                    await asyncio.sleep(0.05)
-
-            presence = asyncio.create_task(be_present())
-            await seller.request("machine", machine="m1", cpus=1, numbers={}, flags=[])
-            await seller.request("ask", machine="m1", price=7, size=1)
-            await buyer.request("bid", price=9, size=1)
-            async for message in buyer.feed(0, 0):
-                if any(event["kind"] == "hour_charged" for event in message.events):
-                    break
-            presence.cancel()
-
-
-def audit(data: Path) -> tuple[int, dict[str, Any]]:
-    """The command, as a process: its exit status and what it prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", "console", "audit", "--data", str(data), "--json"],
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    return done.returncode, json.loads(done.stdout)
 
 
 @pytest.fixture

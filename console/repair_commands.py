@@ -1,0 +1,76 @@
+"""The commands for damaged files: `exchange check` names damage, `exchange recompute` undoes some of it."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from console import damage
+from console.data_directory import ARCHIVE, SNAPSHOTS, MarketError, lock
+from console.log_commands import log_on_server
+from console.progress import bar
+from console.session import EXPECTED, Data, OperatorCreds, run
+from console.store_check import STORE
+from events.cli import DATA, Json, Server, edge, show
+from events.source import archive_at
+from events.subjects import JOURNAL
+
+ASIDE = "set-aside-"
+
+
+def check(server: Server = "", creds: OperatorCreds = None, data: Data = DATA, as_json: Json = False) -> None:
+    """Read the whole log and name what is damaged, without deciding anything; exit status 1 if something is.
+
+    Faster than the audit, and says less: every message is there and readable, the chain of commits and each
+    commit's hash over its requests are right.
+    """
+    with edge(as_json, *EXPECTED):
+        told = run(_check(data, server, creds))
+        if as_json:
+            show(told)
+        else:
+            print(f"no damage: requests 1 to {told['requests']}, commits 1 to {told['commits']}")
+            print(
+                "checked: every message is there, the chain of commits, each commit's hash over its requests"
+            )
+
+
+async def _check(data: Path, server: str, creds: Path | None) -> dict[str, Any]:
+    archive = None if server else archive_at(data / ARCHIVE)
+    async with log_on_server(data, server, creds) as nc:
+        if not server:
+            await damage.look_at_ends(nc, data, archive)
+        with bar("checking") as tell:
+            place = await damage.scan(nc, archive, tell)
+    return {"requests": place.last, "commits": place.number, "hash": place.hash}
+
+
+def recompute(data: Data = DATA, as_json: Json = False) -> None:
+    """Set JOURNAL aside, so that the next start decides every request in INTAKE again, to the same events.
+
+    Projections and snapshots, which are made from JOURNAL, are set aside with it. Behind an archive only what
+    came after it is decided again. The market must not run.
+    """
+    with edge(as_json, *EXPECTED):
+        aside = _set_aside(data)
+        if as_json:
+            show({"set_aside": str(aside)})
+        else:
+            print(f"JOURNAL, and what was made from it, is now in {aside}")
+            print(f"start the market: exchange up --data {data}; then compare: exchange audit --data {data}")
+
+
+def _set_aside(data: Path) -> Path:
+    """Move files away; JOURNAL last, so that who is interrupted can do it again. Raises MarketError."""
+    if not (data / "nats").is_dir():
+        raise MarketError(f"{data}: there is no market's log here; give --data")
+    with lock(data):
+        journal = damage.files_of(data, JOURNAL)
+        if not journal:
+            raise MarketError(f"{data}: JOURNAL was set aside already; start the market with `exchange up`")
+        aside = data / f"{ASIDE}{time.time_ns() // 10**9}"
+        aside.mkdir(mode=0o700, exist_ok=True)
+        names = [STORE, f"{STORE}-wal", f"{STORE}-shm", SNAPSHOTS]
+        for path in (*(data / name for name in names), *journal):
+            if path.exists():
+                path.rename(aside / path.name)
+    return aside
