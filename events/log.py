@@ -229,7 +229,6 @@ class Reader:
             self._archived = archive.read(stream, start)
         self._waiting: deque[Stored] = deque()
         self._wanted = 0  # messages asked for that have not come
-        self._gone_from = 0  # where the stream's end is missing; 0: it is not
         self._beat = 0.0
         self._silent_since = 0.0
         self._last: Stored | None = None  # of what the server sent; it must still stand there ...
@@ -266,12 +265,6 @@ class Reader:
         while not self._waiting:
             if self._subscription is None or loop.time() - self._beat > 3 * HEARTBEAT_S:
                 await self._begin()
-            if self.next == self._gone_from:
-                raise LogGapError(
-                    f"{self._stream}: sequence {self.next} is missing, and all behind it",
-                    self._stream,
-                    self.next,
-                )
             if loop.time() - self._silent_since > LOOK_S:
                 self._silent_since = loop.time()
                 await self._explain()
@@ -403,18 +396,11 @@ class Reader:
         self._beat = self._silent_since = loop.time()
 
     async def _look_at_ends(self) -> None:
-        """Whether the stream begins no later than where we are and ends no earlier, and what is gone at its
-        end, which nothing that comes would tell. Raises LogGapError.
-        """
-        wish = dumps({"deleted_details": True})
-        answer = loads((await self._nc.request(f"$JS.API.STREAM.INFO.{self._stream}", wish, timeout=2)).data)
+        """Whether the stream begins no later than where we are, and ends no earlier. Raises LogGapError."""
+        answer = loads((await self._nc.request(f"$JS.API.STREAM.INFO.{self._stream}", timeout=2)).data)
         if "error" in answer:
             return
-        first, last = answer["state"]["first_seq"], answer["state"]["last_seq"]
-        gone = set(answer["state"].get("deleted") or ())
-        while last in gone:
-            last -= 1
-        self._gone_from = last + 1 if gone and last < answer["state"]["last_seq"] else 0
+        first = answer["state"]["first_seq"]
         self._check_end(answer["state"]["last_seq"])
         if first > self.next:
             raise LogGapError(
