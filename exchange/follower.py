@@ -163,7 +163,7 @@ async def check_commit(nc: Nats, path: Path, said: Header, archive: Archive | No
         raise SnapshotError(f"{path}: its digest is not the one that commit {said.commit} says")
 
 
-async def check_answered(nc: Nats, archive: Archive | None, place: Place) -> None:
+async def check_answered(nc: Nats, place: Place, archive: Archive | None = None) -> None:
     """Whether INTAKE still has, byte for byte, what the commit at a place answered: where its end was lost,
     other requests may have come to stand there. Raises ArchiveError, BadRecordError, LogGapError.
     """

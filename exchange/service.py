@@ -111,7 +111,7 @@ class Service:
         await follower.close()
         state, place = follower.state, follower.place
         assert state.total() == 0
-        await check_answered(self._nc, self._archive, place)
+        await check_answered(self._nc, place, self._archive)
         log.info("leads from commit %d on, %.2f s after", place.number, time.monotonic() - started)
         time_ = Timekeeper(self._nc, state)
         writer = Writer(self._nc, self._key, self._lease, state, place, time_.stored, self._archive)
