@@ -76,7 +76,7 @@ async def _snapshot(data: Path) -> None:
             await asyncio.sleep(0.5)
             for path in snapshot.kept(data / SNAPSHOTS):
                 if path.name not in rows:
-                    rows[path.name] = snapshot.seal(path)[0]
+                    rows[path.name] = snapshot.count_in(path)
 
 
 async def _fail_over(running: Market, data: Path) -> float:

@@ -10,10 +10,12 @@ import typer
 
 from console import tables
 from console.archive_commands import archive, restore
+from console.data_directory import DURABILITY, durability_of
 from console.log_commands import audit
 from console.repair_commands import check, recompute
 from console.replay_commands import diff, export, replay
 from console.session import EXPECTED, Data, OperatorCreds, account_key, every, operating, run
+from console.standby_commands import serve, snapshot_app
 from console.up import up
 from events.cli import DATA, Json, Server, application, credits, edge, parse_credits, show
 from events.client import BadRequestError, Client, RefusedError
@@ -26,7 +28,9 @@ ADMITTED_S = 15.0  # within this a new account can log in
 app = application("Run a market of CPU hours: start it, open accounts, freeze it, prove every cent of it.")
 account_app = application("Open accounts, and see them.")
 app.command()(up)
+app.command()(serve)
 app.add_typer(account_app, name="account")
+app.add_typer(snapshot_app, name="snapshot")
 
 Who = Annotated[str, typer.Argument(metavar="NAME|KEY", help="An account's name or public key.")]
 Amount = Annotated[int, typer.Argument(metavar="CREDITS", parser=parse_credits, help="As 12.5")]
@@ -159,9 +163,13 @@ def book(server: Server = "", creds: OperatorCreds = None, data: Data = DATA, as
 def status(
     server: Server = "", creds: OperatorCreds = None, data: Data = DATA, as_json: Json = False
 ) -> None:
-    """The market as a whole: clock, freeze, terms, how many there are of what."""
+    """The market as a whole: clock, freeze, terms, how many there are of what; where the market is under
+    --data, what its log survives.
+    """
     with edge(as_json, *EXPECTED):
         answer = run(_ask(data, server, creds, "status"))
+        if not server and (data / DURABILITY).exists():
+            answer["durability"] = durability_of(data)
         show(answer) if as_json else tables.status(answer)
 
 

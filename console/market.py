@@ -1,4 +1,4 @@
-"""One market on this machine: a data directory, and the processes that serve it.
+"""One market on this machine: a data directory, and the five processes that serve it.
 
 `async with Market(data, hour_s=10, lost_after_s=1) as market:` starts nats-server, exchange, its standby,
 notary and projections, keeps them running, and ends them. On first start it makes the keys and the streams,

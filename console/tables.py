@@ -75,6 +75,7 @@ def status(answer: Row) -> None:
         ["fee", share(terms["fee_ppm"])],
         ["machines", f"{answer['machines']}, {answer['ready']} of them ready"],
         *([name, answer[name]] for name in ("accounts", "orders", "contracts", "epoch", "commit")),
+        *([["durability", answer["durability"]]] if "durability" in answer else []),
     ]
     table("market", "what value", rows)
 

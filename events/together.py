@@ -49,9 +49,18 @@ async def together(*works: Coroutine[Any, Any, object]) -> None:
             task.result()
 
 
-async def until_told(work: Coroutine[Any, Any, object]) -> None:
-    """Run until it ends by itself, raising what it raises, or until SIGTERM or SIGINT has ended it."""
-    told = asyncio.Event()
+async def until_told(work: Coroutine[Any, Any, object]) -> int:
+    """Run until it ends by itself, raising what it raises, or until SIGTERM or SIGINT has ended it.
+
+    Returns the signal's number, 0 where there was none.
+    """
+    told, numbers = asyncio.Event(), [0]
+
+    def tell(number: int) -> None:
+        numbers.append(number)
+        told.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
+        asyncio.get_running_loop().add_signal_handler(number, tell, number)
     await together(work, told.wait())
+    return numbers[-1]

@@ -5,7 +5,7 @@ its weight is the first 128 bits of BLAKE2b over both as JSON; the digest is the
 Taking it costs O(entries changed since it was last taken).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from typing import Any
 
@@ -13,6 +13,7 @@ import msgspec
 
 Key = tuple[Any, ...]  # a kind of entity, and what names one
 MODULUS = 1 << 128
+WEIGHT = 16  # bytes of a weight
 ENCODER = msgspec.json.Encoder()  # as events are written in commits
 
 
@@ -68,4 +69,16 @@ def row(key: Key, values: list[object]) -> bytes:
 
 def weight(row: bytes) -> int:
     """What an entry adds to the digest."""
-    return int.from_bytes(blake2b(row, digest_size=16).digest(), "big")
+    return int.from_bytes(raw_weight(row), "big")
+
+
+def raw_weight(row: bytes) -> bytes:
+    """The same in WEIGHT bytes, big-endian."""
+    return blake2b(row, digest_size=WEIGHT).digest()
+
+
+def weights_in(read: Callable[[int], bytes]) -> Iterator[int]:
+    """The weights in a file's bytes, one after the other. Ends where the file does."""
+    while piece := read(WEIGHT * 1024):
+        for start in range(0, len(piece), WEIGHT):
+            yield int.from_bytes(piece[start : start + WEIGHT], "big")

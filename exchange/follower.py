@@ -1,25 +1,30 @@
 """A follower of JOURNAL: begins with the newest snapshot that verifies, and folds what comes behind it."""
 
 import asyncio
+import contextlib
 import gc
 import logging
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from nats.aio.client import Client as Nats
 from nats.js.errors import NotFoundError
 
 from events import subjects
-from events.archive import Archive
+from events.archive import Archive, ArchiveError
+from events.chain import Place
 from events.commit import PART_HEADER, Assembler, Commit, decode
-from events.log import CommitReader, LogGapError, Reader, last_sequence, message_at
+from events.log import CommitReader, LogGapError, Reader, last_sequence, message_at, read
 from events.records import BadRecordError
-from events.wire import Stored
+from events.wire import RequestsHash, Stored
 from exchange import snapshot
+from exchange.digest import weights_in
 from exchange.forked import Forked
 from exchange.priority import stand_back_for_good
-from exchange.recovery import Place, fold_commit
+from exchange.recovery import fold_commit
 from exchange.snapshot import Header, SnapshotError
 from exchange.state import State
 
@@ -38,7 +43,7 @@ class Follower:
 
     @classmethod
     async def begin(cls, nc: Nats, snapshots: Path | None, archive: Archive | None = None) -> "Follower":
-        """One that has read the whole log as it is now. Raises LogGapError, BadRecordError.
+        """One that has read the whole log as it is now. Raises LogGapError, ArchiveError, BadRecordError.
 
         A snapshot that does not verify is told in one line, and the one before it is taken.
         """
@@ -66,11 +71,6 @@ class Follower:
     async def catch_up(self) -> None:
         """Fold to where JOURNAL ends now."""
         end = await last_sequence(self._nc, subjects.JOURNAL, self._archive)
-        if end < self.place.sequence:
-            raise LogGapError(
-                f"JOURNAL ends at {end}, but a snapshot is of its sequence {self.place.sequence}: "
-                "the server's files were truncated"
-            )
         while self.next <= end:
             for stored in await self._reader.next_batch():
                 self._fold(stored)
@@ -115,25 +115,41 @@ class Follower:
 async def _restored(nc: Nats, path: Path, archive: Archive | None) -> tuple[State, Place]:
     """The state in a snapshot of this log, and where it stands. Raises SnapshotError.
 
-    A copy of this process looks at the bytes while this one restores the rows.
+    A copy of this process reads the file beside us, looks at its SHA-256 and weighs the rows.
     """
     said = snapshot.header(path)
     await check_commit(nc, path, said, archive)
-    checking = asyncio.create_task(Forked(lambda: snapshot.check_whole(path), nice=0).ended())
+    read, write = os.pipe()
+    weighing = Forked(partial(_weigh, path, read, write), nice=0)
+    os.close(write)
     try:
-        state = snapshot.restore(path)
-    finally:
-        wrong = await checking
+        with open(read, "rb", snapshot.PIECE_BYTES) as weights:  # noqa: ASYNC230 - it works for us alone
+            state = snapshot.restore(path, weights_in(weights.read))
+    except SnapshotError as error:
+        raise SnapshotError(await weighing.ended() or str(error)) from error
+    wrong = await weighing.ended()
     if wrong:
         raise SnapshotError(wrong)
     return state, said.place
+
+
+def _weigh(path: Path, read: int, write: int) -> None:
+    """What the copy does."""
+    os.close(read)
+    with open(write, "wb", 0) as weights:
+
+        def tell(some: bytes) -> None:
+            with contextlib.suppress(BrokenPipeError):  # it gave up, over a row; is the file damaged?
+                weights.write(some)
+
+        snapshot.check_whole(path, tell)
 
 
 async def check_commit(nc: Nats, path: Path, said: Header, archive: Archive | None) -> None:
     """Whether a snapshot is of the commit that stands in JOURNAL. Raises SnapshotError."""
     try:
         commit = await commit_at(nc, said.sequence, archive)
-    except (BadRecordError, NotFoundError) as error:
+    except (ArchiveError, BadRecordError, NotFoundError) as error:
         raise SnapshotError(f"{path}: JOURNAL has no commit at its sequence {said.sequence}") from error
     if (commit.number, commit.hash, commit.last) != (said.commit, said.hash, said.last):
         raise SnapshotError(f"{path}: it is of another log: commit {said.commit} is not the one in JOURNAL")
@@ -141,11 +157,39 @@ async def check_commit(nc: Nats, path: Path, said: Header, archive: Archive | No
         raise SnapshotError(f"{path}: its digest is not the one that commit {said.commit} says")
 
 
+async def check_answered(nc: Nats, archive: Archive | None, place: Place) -> None:
+    """Whether INTAKE still has, byte for byte, what the commit at a place answered: where its end was lost,
+    other requests may have come to stand there. Raises ArchiveError, BadRecordError, LogGapError.
+    """
+    end = await last_sequence(nc, subjects.INTAKE, archive)
+    if end < place.last:
+        raise LogGapError(
+            f"INTAKE ends at {end}, but request {place.last} was answered: the server's files were truncated",
+            subjects.INTAKE,
+            end + 1,
+        )
+    if place.number == 0:
+        return
+    commit, hashed = await commit_at(nc, place.sequence, archive), RequestsHash()
+    async for stored in read(nc, subjects.INTAKE, commit.first, commit.last, archive):
+        hashed.add(*stored)
+    if hashed.hex() != commit.requests:
+        raise LogGapError(
+            f"INTAKE: requests {commit.first} to {commit.last} are not those that commit {commit.number} "
+            "answered: the server's files were truncated, and others came in their place",
+            subjects.INTAKE,
+            commit.first,
+        )
+
+
 async def commit_at(nc: Nats, sequence: int, archive: Archive | None = None) -> Commit:
-    """The commit whose last message stands at a sequence in JOURNAL. Raises BadRecordError, NotFoundError."""
+    """The commit whose last message stands at a sequence in JOURNAL.
+
+    Raises ArchiveError, BadRecordError, NotFoundError.
+    """
     last = (await message_at(nc, subjects.JOURNAL, sequence, archive)).data
     count = int.from_bytes(last[4:PART_HEADER], "big")
-    assembler, body = Assembler(), None
+    assembler = Assembler()
     for part in range(sequence - max(count, 1) + 1, sequence):
         assembler.add((await message_at(nc, subjects.JOURNAL, part, archive)).data)
     body = assembler.add(last)

@@ -16,6 +16,7 @@ from nats.js.api import StorageType
 from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
+from events.terminal import one_line
 from events.wire import dumps, loads
 
 BUCKET, KEY = "LEASE", "exchange"
@@ -114,8 +115,10 @@ class Lease:
 
 def holder_in(value: bytes | None) -> str:
     """The name in a lease."""
-    with contextlib.suppress(ValueError, KeyError, TypeError):
-        return str(loads(value or b"")["holder"])
+    with contextlib.suppress(ValueError):
+        match loads(value or b""):
+            case {"holder": str(name)}:
+                return one_line(name)
     return "another exchange"
 
 

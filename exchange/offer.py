@@ -1,15 +1,18 @@
 """Snapshots for other machines: asked for by name of their commit, sent in pieces.
 
-`snapshot.<account>.list` is answered with [[commit, bytes], ...], newest first; `snapshot.<account>.piece`,
-asked with {"commit", "from"}, with that many bytes of the file as a message takes, and with nothing where
-there is no such snapshot any more. The server lets the operator and the exchange ask. Nobody need trust who
-answers: a snapshot verifies by itself and against the log.
+`snapshot.<account>.list` is answered by each who offers: {"by", "snapshots": [[commit, bytes], ...]}.
+`snapshot.<account>.piece`, asked with {"by", "commit", "from"}, is answered by the one named, with as many
+bytes of the file as a message takes, or with nothing where it has that snapshot no more. The server lets the
+operator and the exchange ask, and the exchange alone answer. What is had is held against the log.
 """
 
 import asyncio
+import contextlib
 import os
+import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import nats.errors
 from nats.aio.client import Client as Nats
@@ -22,8 +25,16 @@ from exchange.snapshot import SnapshotError
 
 PIECE = 512 * 1024
 PATIENCE_S = 5.0
+OTHERS_S = 0.3  # so long after the first who offers, others are heard
 TRIES = 5  # for one piece
-QUEUE = "snapshots"  # each question is answered by one of those who offer
+
+
+class Offer(NamedTuple):
+    """A snapshot that can be had, and by whom it is offered."""
+
+    commit: int
+    bytes: int
+    by: str
 
 
 class NoSnapshotError(Exception):
@@ -32,14 +43,19 @@ class NoSnapshotError(Exception):
 
 async def offer(nc: Nats, directory: Path) -> None:
     """Answer for as long as we are not cancelled."""
+    by = uuid.uuid4().hex
 
     async def answer(message: Msg) -> None:
         _, account, what = message.subject.split(".")
         if not message.reply.startswith(f"{subjects.inbox(account)}."):
             return  # a reply goes to nobody but who asks
-        await nc.publish(message.reply, _answer(directory, what, message.data))
+        if what == "list":
+            snapshots = [[int(path.stem), path.stat().st_size] for path in snapshot.kept(directory)]
+            await nc.publish(message.reply, dumps({"by": by, "snapshots": snapshots}))
+        elif (piece := _piece(directory, by, message.data)) is not None:
+            await nc.publish(message.reply, piece)
 
-    listening = await nc.subscribe("snapshot.*.*", queue=QUEUE, cb=answer)
+    listening = await nc.subscribe("snapshot.*.*", cb=answer)
     try:
         await asyncio.get_running_loop().create_future()
     finally:
@@ -47,18 +63,60 @@ async def offer(nc: Nats, directory: Path) -> None:
             await listening.unsubscribe()
 
 
-def _answer(directory: Path, what: str, data: bytes) -> bytes:
-    if what == "list":
-        return dumps([[int(path.stem), path.stat().st_size] for path in snapshot.kept(directory)])
+def _piece(directory: Path, by: str, data: bytes) -> bytes | None:
+    """What is asked for; None where another is asked, or it is no question."""
     try:
         asked = loads(data)
         commit, start = asked["commit"], asked["from"]
-        if type(commit) is not int or type(start) is not int or commit < 0 or not 0 <= start < 2**63:
-            return b""
+        if asked["by"] != by or type(commit) is not int or type(start) is not int:
+            return None
+        if commit < 0 or not 0 <= start < 2**63:
+            return None
+    except (ValueError, KeyError, TypeError):
+        return None
+    try:
         with (directory / snapshot.name_of(commit)).open("rb") as file:
             return os.pread(file.fileno(), PIECE, start)
-    except (OSError, ValueError, KeyError, TypeError):
+    except OSError:
         return b""
+
+
+async def offered(nc: Nats, account: str) -> list[Offer]:
+    """The snapshots that can be had, newest first. Raises NoSnapshotError."""
+    inbox = nc.new_inbox()
+    answers = await nc.subscribe(inbox)
+    offers: list[Offer] = []
+    heard = 0
+    try:
+        await nc.publish(subjects.snapshot(account, "list"), b"", reply=inbox)
+        while True:
+            answer = await answers.next_msg(OTHERS_S if heard else PATIENCE_S)
+            if not answer.data:
+                break  # the server: nobody listens
+            offers += offers_in(answer.data)
+            heard += 1
+    except nats.errors.TimeoutError:
+        pass  # no others
+    finally:
+        await answers.unsubscribe()
+    if not heard:
+        raise NoSnapshotError("nobody offers snapshots: does a standby run, with --snapshots?")
+    if not offers:
+        raise NoSnapshotError("the standby has written no snapshot yet")
+    return sorted(offers, reverse=True)
+
+
+def offers_in(answer: bytes) -> list[Offer]:
+    """The offers in an answer; what cannot be read is none."""
+    offers: list[Offer] = []
+    with contextlib.suppress(ValueError):
+        match loads(answer):
+            case {"by": str(by), "snapshots": [*snapshots]}:
+                for one in snapshots:
+                    match one:
+                        case [int(commit), int(size)] if commit > 0 and size > 0:
+                            offers.append(Offer(commit, size, by))
+    return offers
 
 
 async def fetch(
@@ -69,23 +127,14 @@ async def fetch(
     It is whole, by its own SHA-256; whether it is of this log is for `follower.check_commit` to say.
     Raises NoSnapshotError, SnapshotError, OSError.
     """
-    try:
-        listed = loads((await _ask(nc, account, "list", b"")).data)
-    except nats.errors.Error as error:
-        raise NoSnapshotError("nobody offers snapshots: does a standby run, with --snapshots?") from error
-    if not listed:
-        raise NoSnapshotError("the standby has written no snapshot yet")
-    commit, size = listed[0]
+    commit, size, by = (await offered(nc, account))[0]
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)  # noqa: ASYNC240
     draft = directory / f"{commit}.{os.getpid()}{snapshot.DRAFT}"
     try:
         with open(draft, "wb", opener=snapshot.private) as file:  # noqa: ASYNC230
             while file.tell() < size:
-                question = dumps({"commit": commit, "from": file.tell()})
-                try:
-                    piece = (await _ask(nc, account, "piece", question)).data
-                except nats.errors.Error as error:
-                    raise NoSnapshotError(f"snapshot {commit}: it broke off; get it again") from error
+                question = dumps({"by": by, "commit": commit, "from": file.tell()})
+                piece = await _ask(nc, account, question)
                 if not piece:
                     raise NoSnapshotError(f"snapshot {commit} is not there any more; get the next one")
                 file.write(piece)
@@ -100,11 +149,13 @@ async def fetch(
         draft.unlink(missing_ok=True)
 
 
-async def _ask(nc: Nats, account: str, what: str, data: bytes) -> Msg:
-    """One question, again where no answer comes. Raises nats.errors.Error."""
-    for _ in range(TRIES - 1):
+async def _ask(nc: Nats, account: str, question: bytes) -> bytes:
+    """A piece; asked for again where none comes. Raises NoSnapshotError."""
+    for _ in range(TRIES):
         try:
-            return await nc.request(subjects.snapshot(account, what), data, timeout=PATIENCE_S)
+            return (await nc.request(subjects.snapshot(account, "piece"), question, timeout=PATIENCE_S)).data
         except nats.errors.TimeoutError:
             continue
-    return await nc.request(subjects.snapshot(account, what), data, timeout=PATIENCE_S)
+        except nats.errors.Error:
+            break
+    raise NoSnapshotError("who offered the snapshot is gone; get it again, from another")

@@ -1,6 +1,5 @@
 """Rebuilding the market's state from its commits, and checking that they agree with it (R34)."""
 
-from events.chain import Place as Place
 from events.commit import Commit
 from events.records import BadRecordError
 from exchange.state import State

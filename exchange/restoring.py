@@ -3,19 +3,53 @@
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 from sortedcontainers import SortedDict, SortedList
 
 from events.profile import Screen
-from events.records import BadRecordError, MarketOpened, event_of
-from events.wire import loads
+from events.records import Answered, BadRecordError, MarketOpened, OrdersAnswered, event_of
+from events.terminal import one_line
+from events.wire import dumps, loads
+from exchange import book as books
 from exchange.book import BookError
 from exchange.digest import Key, weight
 from exchange.entities import Account, Contract, Hour, Machine, Order, Session
 from exchange.state import CONFIRM, EXPIRE, HOUR, NOTHING_ASKED, State
 
 CHUNK = 1000  # rows that are parsed at once
+MOST_SCREENS = 100_000  # that are remembered, so that each is made once
+_NO_ROWS = (ValueError, KeyError, TypeError, IndexError, AttributeError, AssertionError, OverflowError)
+
+
+class _Values(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
+    account: str
+    is_bid: bool
+    price: int
+    size: int
+    place: int
+    expires_us: int
+    machine: str
+    screen: msgspec.Raw
+    running: int
+
+
+class _OrderRow(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
+    key: tuple[Literal["order"], int]
+    values: _Values
+
+
+class _AnswerRow(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
+    key: tuple[Literal["answer"], str, int, int]
+    values: tuple[Answered | OrdersAnswered]
+
+
+Screens = tuple[dict[str, int], tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+_ORDERS = msgspec.json.Decoder(list[_OrderRow])
+_ANSWERS = msgspec.json.Decoder(list[_AnswerRow])
+_SCREEN = msgspec.json.Decoder(Screens)
+_ORDER, _ANSWER = b'[["order",', b'[["answer",'  # with what these rows, of which there are many, begin
 
 
 def restore(rows: Iterable[bytes], weights: Iterable[int] | None = None, twin: bool = False) -> State:
@@ -26,21 +60,25 @@ def restore(rows: Iterable[bytes], weights: Iterable[int] | None = None, twin: b
     Raises BadRecordError where they are no rows of a state. O(rows).
     """
     restoring = _Restoring(State(twin))
-    known: dict[Key, int] = {}
     given = iter(weights) if weights is not None else None
     done = 0
     try:
         for chunk in _chunks(iter(rows)):
             some = map(weight, chunk) if given is None else islice(given, len(chunk))
-            parsed = loads(b"[" + b",".join(chunk) + b"]")
-            for (key, values), its_weight in zip(parsed, some, strict=True):
-                restoring.take(key, values)
-                known[tuple(key)] = its_weight
+            whole = b"[" + b",".join(chunk) + b"]"
+            if chunk[0].startswith(_ORDER) and chunk[-1].startswith(_ORDER):
+                keys = restoring.take_orders(_ORDERS.decode(whole))
+            elif chunk[0].startswith(_ANSWER) and chunk[-1].startswith(_ANSWER):
+                keys = restoring.take_answers(_ANSWERS.decode(whole))
+            else:
+                keys = [restoring.take(key, values) for key, values in loads(whole)]
+            restoring.weights.update(zip(keys, some, strict=True))
             done += len(chunk)
-            assert len(known) == done, "the same entry stands twice"
-        return restoring.finish(known)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, AssertionError, BookError) as error:
-        raise BadRecordError(f"not the rows of a state, near row {done + 1}: {error!r}") from error
+            assert len(restoring.weights) == done, "the same entry stands twice"
+        return restoring.finish()
+    except (*_NO_ROWS, BookError, msgspec.MsgspecError) as error:
+        said = one_line(f"not the rows of a state, near row {done + 1}: {error!r}")
+        raise BadRecordError(said) from error
 
 
 def _chunks(rows: Iterator[bytes]) -> Iterator[list[bytes]]:
@@ -53,8 +91,9 @@ class _Restoring:
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self.weights: dict[Key, int] = {}
         self._dues: list[tuple[int, int, int]] = []
-        self._screens: dict[str, Screen] = {}
+        self._screens: dict[bytes, tuple[Screen, books.Screen]] = {}
         self._take = {
             "market": self._market, "rules": self._rules, "checked": self._checked, "flag": self._flag,
             "account": self._account, "suspended": self._suspended, "votes": self._votes,
@@ -62,17 +101,71 @@ class _Restoring:
             "answer": self._answer,
         }  # fmt: skip
 
-    def take(self, key: list[Any], values: list[Any]) -> None:
-        """The next entry."""
+    def take(self, key: list[Any], values: list[Any]) -> Key:
+        """The next entry; returns its key."""
         self._take[key[0]](key, values)
+        return tuple(key)
 
-    def finish(self, weights: dict[Key, int]) -> State:
+    def take_orders(self, rows: list[_OrderRow]) -> list[Key]:
+        """The next entries, all of them orders; returns their keys."""
+        state, screens, keys = self._state, self._screens, []
+        for row in rows:
+            key, v = row.key, row.values
+            number, slot = key[1], state.book_id(key[1])
+            keys.append(key)
+            running, is_open = v.running, max(0, v.size - v.running)
+            if v.is_bid:
+                asked = bytes(v.screen)
+                screen, books_screen = screens.get(asked) or self._new_screen(asked)
+                order = Order(
+                    number, v.account, True, v.price, v.size, v.place, v.expires_us, slot, "", screen, running
+                )  # fmt: skip
+                state.book.add_bid(slot, state.index(v.account), v.price, is_open, v.place, books_screen)
+            else:
+                order = Order(
+                    number, v.account, False, v.price, v.size, v.place, v.expires_us, slot, v.machine,
+                    NOTHING_ASKED, running, max(v.size, running),
+                )  # fmt: skip
+                machine = state.machines[v.account, v.machine]
+                state.book.add_ask(slot, machine.index, v.price, is_open, v.place)
+            if v.expires_us and v.size:
+                self._dues.append((v.expires_us, EXPIRE, number))
+            state.orders[number] = order
+        return keys
+
+    def take_answers(self, rows: list[_AnswerRow]) -> list[Key]:
+        """The next entries, all of them answers; returns their keys."""
+        keys: list[Key] = []
+        account, session, found = "", 0, Session()
+        for row in rows:
+            key = row.key
+            keys.append(key)
+            if (key[1], key[2]) != (account, session):
+                _, account, session, _ = key
+                sessions = self._state.sessions.get(account)
+                if sessions is None:
+                    sessions = self._state.sessions[account] = SortedDict()
+                found = sessions.get(session) or Session()
+                sessions[session] = found
+            assert not found.remember(key[3], row.values[0])
+        return keys
+
+    def _new_screen(self, asked: bytes) -> tuple[Screen, books.Screen]:
+        """A screen that was not met yet, as the state has it and as the book has it."""
+        if len(self._screens) >= MOST_SCREENS:
+            self._screens.clear()
+        minimums, *others = _SCREEN.decode(asked)
+        screen = Screen(minimums, *others) if minimums or any(others) else NOTHING_ASKED
+        self._screens[asked] = both = screen, self._state.book_screen(screen)
+        return both
+
+    def finish(self) -> State:
         """What follows from all of them."""
         state = self._state
         state.dues = SortedList(self._dues)
         state.hours = OrderedDict(sorted(state.hours.items(), key=lambda item: item[1].until_us))
         assert state.terms is not None and state.total() == 0
-        state.digest.fill(weights)
+        state.digest.fill(self.weights)
         return state
 
     def _market(self, key: list[Any], values: list[Any]) -> None:
@@ -114,18 +207,7 @@ class _Restoring:
         state.tell_machine(machine)
 
     def _order(self, key: list[Any], values: list[Any]) -> None:
-        state, number = self._state, key[1]
-        account, is_bid, price, size, place, expires_us, machine, screen, running = values
-        order = Order(
-            number, account, is_bid, price, size, place, expires_us, state.book_id(number), machine,
-            _screen(*screen) if is_bid else NOTHING_ASKED, running,
-        )  # fmt: skip
-        if not is_bid:
-            order.claimed = max(size, running)
-        if expires_us and size:
-            self._dues.append((expires_us, EXPIRE, number))
-        state.orders[number] = order
-        state.tell_new_order(order)
+        self.take_orders(_ORDERS.decode(dumps([[key, values]])))
 
     def _contract(self, key: list[Any], values: list[Any]) -> None:
         contract = self._state.contracts[key[1]] = Contract(key[1], *values)
@@ -139,15 +221,4 @@ class _Restoring:
         self._state.hours[key[1], key[2]] = Hour(*values)
 
     def _answer(self, key: list[Any], values: list[Any]) -> None:
-        _, account, session, number = key
-        (wire,) = values
-        answer: Any = event_of(wire)
-        sessions = self._state.sessions.setdefault(account, SortedDict())
-        found = sessions.setdefault(session, Session())
-        assert not found.remember(number, answer)
-
-
-def _screen(minimums: dict[str, int], flags: list[str], only: list[str], blocked: list[str]) -> Screen:
-    if not (minimums or flags or only or blocked):
-        return NOTHING_ASKED
-    return Screen(minimums, tuple(flags), tuple(only), tuple(blocked))
+        self.take_answers(_ANSWERS.decode(dumps([[key, values]])))

@@ -19,6 +19,7 @@ import uvloop
 from nats.aio.client import Client as Nats
 from nats.js.errors import APIError
 
+from events import faults
 from events.archive import Archive, ArchiveError
 from events.collecting import rarely
 from events.keys import BadKeyError, Key
@@ -33,7 +34,7 @@ from events.log import (
 from events.records import BadRecordError
 from events.together import together, until_told
 from exchange import snapshot
-from exchange.follower import Follower
+from exchange.follower import Follower, check_answered
 from exchange.lease import Lease, LeaseLostError
 from exchange.offer import NoSnapshotError, fetch, offer
 from exchange.priority import stand_back, step_forward
@@ -112,6 +113,7 @@ class Service:
         await follower.close()
         state, place = follower.state, follower.place
         assert state.total() == 0
+        await check_answered(self._nc, self._archive, place)
         log.info("leads from commit %d on, %.2f s after", place.number, time.monotonic() - started)
         time_ = Timekeeper(self._nc, state)
         writer = Writer(self._nc, self._key, self._lease, state, place, time_.stored, self._archive)
@@ -125,8 +127,8 @@ async def serve(
     snapshots: Path | None = None,
     every_events: int = EVERY_EVENTS,
     archive: Path | None = None,
-) -> None:
-    """Run the service until SIGTERM or SIGINT. Raises what ends it otherwise, those of ERRORS."""
+) -> int:
+    """Run the service until SIGTERM or SIGINT, which is returned. Raises what else ends it, of ERRORS."""
 
     async def run() -> None:
         before = None if archive is None else Archive(archive)
@@ -136,8 +138,9 @@ async def serve(
         finally:
             await nc.close()
 
-    await until_told(run())
+    ended_by = await until_told(run())
     log.info("stopped")
+    return ended_by
 
 
 def main() -> int:
@@ -147,17 +150,18 @@ def main() -> int:
     parser.add_argument("--creds", required=True, type=Path, help="the exchange's seed file")
     parser.add_argument("--name", default="exchange", help="what this one is called among several")
     parser.add_argument("--snapshots", type=Path, help="the directory where snapshots are kept")
+    parser.add_argument("--archive", type=Path, help="the archive behind which the server's log begins")
     parser.add_argument(
         "--snapshot-every", type=int, default=EVERY_EVENTS, metavar="EVENTS", help="how often one is written"
     )
-    parser.add_argument("--archive", type=Path, help="the archive behind which the log goes on")
     given = parser.parse_args()
     rarely()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             key, every = Key.load(given.creds), given.snapshot_every
-            runner.run(serve(given.server, key, given.name, given.snapshots, every, given.archive))
+            work = serve(given.server, key, given.name, given.snapshots, every, given.archive)
+            runner.run(faults.steps("exchange", work))
     except ERRORS as error:
         print(f"exchange: {error}", file=sys.stderr)
         return 1

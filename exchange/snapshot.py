@@ -9,16 +9,18 @@ JOURNAL carries: whoever made the file, and wherever it comes from.
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
+from events.chain import Place
 from events.commit import RULES
 from events.records import BadRecordError
 from events.wire import dumps, loads
 from exchange import restoring
-from exchange.recovery import Place
+from exchange.digest import raw_weight
 from exchange.state import State
 
 FORMAT = "corehour snapshot 1"
@@ -26,6 +28,7 @@ SUFFIX, DRAFT = ".snapshot", ".draft"
 KEPT = 3  # the newest; older ones are removed
 LINE_BYTES = 64 * 1024  # of the first and the last line at most
 PIECE_BYTES = 1024 * 1024
+CHUNK = 1000  # rows written or looked at at once
 
 
 class SnapshotError(Exception):
@@ -85,13 +88,13 @@ def write(directory: Path, header: Header, rows: Iterable[bytes]) -> Path:
 
 
 def _sealed(header: Header, rows: Iterable[bytes]) -> Iterator[bytes]:
-    """The file's bytes, a thousand rows at a time."""
+    """The file's bytes, some rows at a time."""
     hashed = hashlib.sha256()
     count = 0
     piece = [dumps(asdict(header))]
     for row in rows:
         piece.append(row)
-        if len(piece) == 1000:
+        if len(piece) == CHUNK:
             data = b"\n".join(piece) + b"\n"
             hashed.update(data)
             yield data
@@ -119,12 +122,51 @@ def header(path: Path) -> Header:
     return read
 
 
-def seal(path: Path) -> tuple[int, str]:
-    """(rows, SHA-256) as the last line says, and where it begins. Raises SnapshotError, OSError."""
-    with path.open("rb") as file:
-        end = file.seek(0, os.SEEK_END)
-        file.seek(max(0, end - LINE_BYTES))
-        *_, last = file.read().splitlines(keepends=True) or [b""]
+def check_whole(path: Path, weighed: Callable[[bytes], object] = lambda weights: None) -> None:
+    """Whether a file is a snapshot whose bytes are those that were written. Raises SnapshotError.
+
+    `weighed` is given the weights of its rows as they are read, WEIGHT bytes each. O(bytes), in constant
+    memory.
+    """
+    header(path)
+    try:
+        with path.open("rb", buffering=PIECE_BYTES) as file:
+            said = _seal(path, file)
+            file.seek(0)
+            hashed = hashlib.sha256(file.readline(LINE_BYTES))
+            left = said.rows
+            while left > 0 and (lines := list(islice(file, min(CHUNK, left)))):
+                left -= len(lines)
+                hashed.update(b"".join(lines))
+                weighed(b"".join([raw_weight(line[:-1]) for line in lines]))
+            if file.tell() != said.start or left or hashed.hexdigest() != said.sha256:
+                raise SnapshotError(f"{path}: its bytes do not have its SHA-256: it was changed or damaged")
+    except OSError as error:
+        raise SnapshotError(f"{path}: {error.strerror}") from error
+
+
+def count_in(path: Path) -> int:
+    """How many rows a snapshot says it has. Raises SnapshotError."""
+    try:
+        with path.open("rb") as file:
+            return _seal(path, file).rows
+    except OSError as error:
+        raise SnapshotError(f"{path}: {error.strerror}") from error
+
+
+class _Seal(NamedTuple):
+    """The last line, and where it begins."""
+
+    rows: int
+    sha256: str
+    start: int
+
+
+def _seal(path: Path, file: BinaryIO) -> _Seal:
+    """Raises SnapshotError."""
+    end = file.seek(0, os.SEEK_END)
+    file.seek(max(0, end - LINE_BYTES))
+    *_, last = file.read().splitlines(keepends=True) or [b""]
     try:
         found: Any = loads(last)
         rows, said = found["rows"], found["sha256"]
@@ -132,21 +174,7 @@ def seal(path: Path) -> tuple[int, str]:
             raise ValueError("its form is another")
     except (ValueError, KeyError, TypeError) as error:
         raise SnapshotError(f"{path}: its last line is not a snapshot's: it was cut off") from error
-    if _sha256(path, end - len(last)) != said:
-        raise SnapshotError(f"{path}: its SHA-256 is not {said}: it was changed or damaged")
-    return rows, said
-
-
-def check_whole(path: Path) -> None:
-    """Whether a file is a snapshot whose bytes are those that were written. Raises SnapshotError.
-
-    O(bytes), in constant memory.
-    """
-    header(path)
-    try:
-        seal(path)
-    except OSError as error:
-        raise SnapshotError(f"{path}: {error.strerror}") from error
+    return _Seal(rows, said, end - len(last))
 
 
 def rows_in(path: Path) -> Iterator[bytes]:
@@ -159,31 +187,19 @@ def rows_in(path: Path) -> Iterator[bytes]:
             before = line  # the last line is the seal
 
 
-def restore(path: Path) -> State:
-    """The state in a snapshot that is whole; its digest is computed from the rows, and must be the one that
-    it says. Raises SnapshotError. O(rows).
+def restore(path: Path, weights: Iterable[int] | None = None) -> State:
+    """The state in a snapshot; its rows must sum to the digest that it says. `weights` are theirs, where
+    somebody has computed them (`check_whole`). Raises SnapshotError. O(rows).
     """
     said = header(path)
     try:
-        state = restoring.restore(rows_in(path))
+        state = restoring.restore(rows_in(path), weights)
     except (OSError, BadRecordError) as error:
         raise SnapshotError(f"{path}: {error}") from error
     found = state.digest.take()
     if found != said.digest:
         raise SnapshotError(f"{path}: its rows sum to the digest {found}, it says {said.digest}")
     return state
-
-
-def _sha256(path: Path, length: int) -> str:
-    hashed = hashlib.sha256()
-    with path.open("rb") as file:
-        while length > 0:
-            piece = file.read(min(PIECE_BYTES, length))
-            if not piece:
-                break
-            hashed.update(piece)
-            length -= len(piece)
-    return hashed.hexdigest()
 
 
 def _remove_drafts(directory: Path) -> None:

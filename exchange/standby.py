@@ -59,20 +59,21 @@ class Standby:
             return
         assert self._directory is not None
         self._events, self._began = 0, time.monotonic()
-        self._writing = asyncio.create_task(self._write(self._directory))
-
-    async def _write(self, directory: Path) -> None:
-        """One snapshot. That it cannot be written is told, and ends nothing: the log is whole without it."""
-        header, state = self._follower.header(), self._follower.state
+        header, state, directory = self._follower.header(), self._follower.state, self._directory
 
         def write() -> None:
             snapshot.write(directory, header, rows(state))
 
-        wrong = await Forked(write).ended()
+        # The copy is made here and now: while a batch is folded aside, the state is between two commits.
+        self._writing = asyncio.create_task(self._told(header.commit, Forked(write)))
+
+    async def _told(self, commit: int, writing: Forked) -> None:
+        """Wait for a snapshot. That it cannot be written is told, and ends nothing: the log is whole."""
+        wrong = await writing.ended()
         took = time.monotonic() - self._began
         if self._every_events >= EVERY_EVENTS:
             self._pause = max(LEAST_S, SHARE * took)
         if wrong:
-            log.warning("no snapshot of commit %d: %s", header.commit, wrong)
+            log.warning("no snapshot of commit %d: %s", commit, wrong)
         else:
-            log.info("snapshot of commit %d written in %.2f s", header.commit, took)
+            log.info("snapshot of commit %d written in %.2f s", commit, took)

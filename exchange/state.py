@@ -96,7 +96,8 @@ class State:
             bits |= 1 << self.flags[flag]
         return bits
 
-    def _screen(self, screen: Screen) -> books.Screen:
+    def book_screen(self, screen: Screen) -> books.Screen:
+        """A screen as the book has it."""
         if not (screen.minimums or screen.flags or screen.only or screen.blocked):
             return NO_SCREEN
         minimums = [screen.minimums.get(name, books.INT32_MIN) for name in SCREEN_NUMBERS]
@@ -134,7 +135,7 @@ class State:
     def tell_new_order(self, order: Order) -> None:
         """Tell the book of an order at its place in time. As `Book.add_bid` and `Book.add_ask`."""
         if order.is_bid:
-            buyer, screen = self.index(order.account), self._screen(order.screen)
+            buyer, screen = self.index(order.account), self.book_screen(order.screen)
             self.book.add_bid(order.slot, buyer, order.price, order.open, order.place, screen)
         else:
             machine = self.machines[order.account, order.machine]
@@ -371,7 +372,7 @@ class State:
         order, screen = self.orders[event.order], screen_of(event)
         if screen != order.screen:
             order.screen = screen
-            self.book.rescreen(order.slot, self._screen(screen))
+            self.book.rescreen(order.slot, self.book_screen(screen))
         self._amend(order, event)
 
     def _on_ask_amended(self, event: r.AskAmended) -> None:

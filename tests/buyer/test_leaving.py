@@ -1,8 +1,10 @@
 """What a buyer who leaves, or was killed, has still open, and what he is told of it."""
 
+import contextlib
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,12 +16,18 @@ from tests.buyer.conftest import PATIENCE_S, Town, inputs, journal_lines
 LEAVING = "leaving: the bid is being cancelled"
 
 
-def stop_exchange(town: Town) -> int:
-    """Make the exchange take in requests and answer none until SIGCONT; its process id."""
-    pid = town.market.children["exchange"].pid
-    assert pid is not None
-    os.kill(pid, signal.SIGSTOP)
-    return pid
+@contextlib.contextmanager
+def no_exchange(town: Town) -> Iterator[None]:
+    """Requests are taken in and not answered: the exchange and its standby stand still."""
+    pids = [child.pid for child in town.market.exchanges]
+    assert all(pids)
+    try:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 def interrupt(buyer: "subprocess.Popen[str]") -> None:
@@ -40,13 +48,10 @@ def test_ctrl_c_while_the_bid_is_asked_for_cancels_it_once_it_is_there(
     town: Town, program: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    exchange = stop_exchange(town)
-    try:
+    with no_exchange(town):
         buyer = town.start_buyer("run", "--max-price", "0.05", "--output", out, "--", program)
         town.wait(lambda: asks(out))
         interrupt(buyer)
-    finally:
-        os.kill(exchange, signal.SIGCONT)
     told, errors = buyer.communicate(timeout=PATIENCE_S)
     assert (buyer.returncode, told) == (130, "")
     assert "bid 1 cancelled" in errors
@@ -58,14 +63,11 @@ def test_nobody_is_told_that_a_bid_is_cancelled_before_it_is(
     town: Town, program: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    exchange = stop_exchange(town)
-    try:
+    with no_exchange(town):
         buyer = town.start_buyer("run", "--max-price", "0.05", "--output", out, "--", program)
         town.wait(lambda: asks(out))
         interrupt(buyer)
         errors = buyer.communicate(timeout=PATIENCE_S)[1]
-    finally:
-        os.kill(exchange, signal.SIGCONT)
     assert buyer.returncode == 130
     assert "a bid was asked for and not answered within 10 s: it may stand, and buy" in errors
     assert "cancelled" not in errors
@@ -78,8 +80,7 @@ def test_no_directory_is_left_and_none_is_made_beside_the_output(
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
     run = ("run", "--max-price", "0.05")
-    exchange = stop_exchange(town)
-    try:
+    with no_exchange(town):
         without = town.start_buyer(*run, "--", program)
         town.wait(lambda: any(asks(made) for made in temporary.glob("buyer-*")))
         interrupt(without)
@@ -90,8 +91,6 @@ def test_no_directory_is_left_and_none_is_made_beside_the_output(
         town.wait(lambda: asks(out))
         assert list(temporary.iterdir()) == []
         beside.kill()
-    finally:
-        os.kill(exchange, signal.SIGCONT)
 
 
 def test_the_bid_of_a_killed_job_is_named_to_the_next(town: Town, program: Path, tmp_path: Path) -> None:

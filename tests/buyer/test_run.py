@@ -191,11 +191,12 @@ def test_a_market_that_dies_by_pieces_and_a_freeze_lose_nothing(
         *("run", "--max-price", "0.05", "--json"),
         *("--input", inputs(tmp_path / "in", texts), "--output", out, "--", program),
     )
-    for name, child in (("a", "exchange"), ("b", "projections"), ("c", "nats-server")):
+    for name, children in (("a", ("exchange", "standby")), ("b", ("projections",)), ("c", ("nats-server",))):
         town.wait((out / name).exists)
-        pid = town.market.children[child].pid
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)
+        pids = [town.market.children[child].pid for child in children]
+        assert all(pids)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
     town.wait((out / "d").exists)
 
     async def freeze(client: Client) -> None:

@@ -97,6 +97,32 @@ def test_a_market_goes_on_where_it_was_and_at_the_same_address(tmp_path: Path) -
     asyncio.run(run())
 
 
+def test_durability_stays_as_it_was_chosen(tmp_path: Path) -> None:
+    def config() -> str:
+        return (tmp_path / "nats.conf").read_text()
+
+    async def run() -> None:
+        said: list[str] = []
+        with pytest.raises(MarketError, match="durability: 'none' is none of power-loss, process-crash"):
+            await Market(tmp_path, hour_s=10, lost_after_s=1, durability="none").start()
+        async with Market(tmp_path, hour_s=10, lost_after_s=1, durability="process-crash") as market:
+            assert (market.durability, "sync_interval" in config()) == ("process-crash", False)
+        async with Market(tmp_path, say=said.append) as market:
+            assert (market.durability, "sync_interval" in config()) == ("process-crash", False)
+        assert not [line for line in said if "durability" in line]
+        async with Market(tmp_path, durability="power-loss", say=said.append) as market:
+            assert (market.durability, "sync_interval: always" in config()) == ("power-loss", True)
+        assert "durability was process-crash, and is power-loss from now on" in said
+        (tmp_path / "durability").unlink()
+        async with Market(tmp_path) as market:
+            assert (market.durability, "sync_interval: always" in config()) == ("power-loss", True)
+        (tmp_path / "durability").write_text("fast")
+        with pytest.raises(MarketError, match="'fast' is none of power-loss, process-crash"):
+            await Market(tmp_path).start()
+
+    asyncio.run(run())
+
+
 def test_the_log_of_a_market_that_does_not_run_is_opened_for_reading_only(tmp_path: Path) -> None:
     async def run() -> None:
         async with Market(tmp_path, hour_s=10, lost_after_s=1) as market:

@@ -20,6 +20,9 @@ from console.keyring import Keyring
 from events import subjects
 from events.keys import Key
 from events.log import NotAdmittedError, append, connect, last_message, last_sequence, make_streams, read
+from events.together import end
+from exchange.lease import Lease, holder
+from exchange.offer import NoSnapshotError, offer, offered
 
 
 @dataclass
@@ -235,6 +238,38 @@ def test_operator_exchange_and_projections_can_do_their_work(tmp_path: Path) -> 
                 assert [stored.data async for stored in read(nc, subjects.JOURNAL, 1, 1)] == [b"commit"]
                 last = await last_message(nc, subjects.JOURNAL)
                 assert last is not None and last.data == b"commit"
+
+    asyncio.run(run())
+
+
+def test_the_lease_is_the_exchanges_and_snapshots_are_the_operators_too(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with house(tmp_path) as it:
+            ours = Lease(it.opened[0], "test")
+            assert await ours.take()
+            assert await holder(it.opened[0]) == "test"
+            operator = await it.login(it.keys.operator)
+            for key in (it.ann, it.keys.operator, it.keys.projections):
+                nc, own = await it.login(key), subjects.snapshot(key.public, "list")
+                for subject in server.LEASE:
+                    assert await it.refused(nc, nc.publish(subject, b"x"), subject), (key.public, subject)
+                refused = await it.refused(
+                    nc, nc.publish(own, b"", reply=f"{subjects.inbox(key.public)}.1"), own
+                )
+                assert refused == (key is not it.keys.operator)
+                for subject in ("snapshot.>", "snapshot.*.*", "$KV.>"):
+                    assert await it.refused(nc, listen(nc, subject, []), subject)
+            foreign = subjects.snapshot(it.ann.public, "list")
+            assert await it.refused(operator, operator.publish(foreign, b""), foreign)
+            offering = asyncio.create_task(offer(it.opened[0], tmp_path / "none"))
+            await it.opened[0].flush()
+            await asyncio.sleep(0.02)
+            asking = await connect(it.address, it.keys.operator, name="test")
+            it.opened.append(asking)
+            with pytest.raises(NoSnapshotError, match="has written no snapshot yet"):
+                await offered(asking, it.keys.operator.public)
+            await end(offering)
+            await ours.release()
 
     asyncio.run(run())
 

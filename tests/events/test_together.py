@@ -94,7 +94,8 @@ def test_a_signal_ends_it_without_an_error() -> None:
         await asyncio.Event().wait()
 
     async def run() -> None:
-        await until_told(work())
+        assert await until_told(work()) == signal.SIGTERM
+        assert await until_told(asyncio.sleep(0)) == 0
 
     asyncio.run(run())
 

@@ -86,6 +86,7 @@ def follow(history: Market) -> Counter[str]:
         for commit in history.commits(STEPS):
             log.append(commit)
             store.apply([commit])
+            store._check()
             seen.update(event.kind for _, event in commit.events)
             with store.transaction() as connection:
                 compare(connection, history.engine.state)

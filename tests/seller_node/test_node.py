@@ -1,6 +1,7 @@
 """The command `seller_node` in a real market: real server, exchange and projections, a real jail."""
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -311,20 +312,24 @@ def test_without_an_exchange_programs_stand_still_until_it_is_heard(
         offered = offer(machine="m1", cpus=1, memory=256, more_cpus=False, level=report.level, tags=found)
         node = Node(client, offered, PRICE, found, lines.append)
         running = asyncio.create_task(node.run())
-        exchange = market.children["exchange"].pid
-        assert exchange
+        exchanges = [child.pid for child in market.exchanges]
+        assert all(exchanges)
         try:
             await on.buyer.request("bid", price=PRICE, size=1)
             link = await on.echo((await on.happened("contract_opened"))[0]["contract"])
-            os.kill(exchange, signal.SIGSTOP)
+            for exchange in exchanges:
+                os.kill(exchange, signal.SIGSTOP)
             await on.said(lines, "no exchange for ten minutes")
             await until(lambda: set(jailed().values()) == {"T"})
             await give(link, 1, b"held")
-            os.kill(exchange, signal.SIGCONT)
+            for exchange in exchanges:
+                os.kill(exchange, signal.SIGCONT)
             await on.said(lines, "heard again")
             assert (await outcome(link, 1))["output"] == b"held"
         finally:
-            os.kill(exchange, signal.SIGCONT)
+            for exchange in exchanges:
+                with contextlib.suppress(ProcessLookupError):  # one that found the lease with the other
+                    os.kill(exchange, signal.SIGCONT)
             node.leave()
             await running
             for runtime in found.values():

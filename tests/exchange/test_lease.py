@@ -1,0 +1,108 @@
+"""The lease on a real server: one has it, it runs out, it is given back, it is lost."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from events.keys import Key
+from events.log import connect
+from events.together import end
+from exchange.lease import Lease, LeaseLostError, holder
+from tests.events.conftest import Server
+
+BOUND_S = 60  # for hanging only
+
+
+@asynccontextmanager
+async def two(server: Server) -> AsyncIterator[tuple[Lease, Lease]]:
+    async with asyncio.timeout(BOUND_S):
+        ann = await connect(server.url, Key.make(), name="ann", patience=20)
+        bob = await connect(server.url, Key.make(), name="bob", patience=20)
+        try:
+            yield Lease(ann, "ann"), Lease(bob, "bob")
+        finally:
+            await ann.close()
+            await bob.close()
+
+
+async def taken(lease: Lease) -> None:
+    while not await lease.take():  # noqa: ASYNC110 - that is how it is taken
+        await asyncio.sleep(0.05)
+
+
+def test_one_has_it_as_long_as_it_is_renewed(server: Server) -> None:
+    async def run() -> None:
+        async with two(server) as (ann, bob):
+            assert not ann.held
+            assert await ann.take() and ann.held
+            keeping = asyncio.create_task(ann.keep())
+            for _ in range(15):
+                assert not await bob.take()
+                assert ann.held and not bob.held and not keeping.done()
+                await asyncio.sleep(0.2)
+            await end(keeping)
+            await taken(bob)
+            assert bob.held and not ann.held  # it stopped by itself before the other could have it
+
+    asyncio.run(run())
+
+
+def test_who_was_away_has_lost_it(server: Server) -> None:
+    async def run() -> None:
+        async with two(server) as (ann, bob):
+            assert await ann.take()
+            await taken(bob)
+            with pytest.raises(LeaseLostError, match="bob has the lease"):
+                await ann.keep()
+            assert not ann.held
+
+    asyncio.run(run())
+
+
+def test_who_was_away_has_it_again_where_nobody_took_it(server: Server) -> None:
+    async def run() -> None:
+        async with two(server) as (ann, bob):
+            assert await ann.take()
+            await asyncio.sleep(2.5)
+            assert not ann.held
+            keeping = asyncio.create_task(ann.keep())
+            await ann.wait()
+            assert not await bob.take()
+            await end(keeping)
+
+    asyncio.run(run())
+
+
+def test_given_back_it_is_free_at_once(server: Server) -> None:
+    async def run() -> None:
+        async with two(server) as (ann, bob):
+            for _ in range(3):
+                assert await ann.take()
+                assert not await bob.take()
+                await ann.release()
+                assert not ann.held
+                assert await bob.take()
+                await ann.release()  # it has none
+                assert not await ann.take()
+                await bob.release()
+
+    asyncio.run(run())
+
+
+def test_it_outlives_a_server_that_starts_again(server: Server) -> None:
+    async def run() -> None:
+        async with two(server) as (ann, bob):
+            assert await ann.take()
+            keeping = asyncio.create_task(ann.keep())
+            server.kill()
+            await asyncio.sleep(2.5)
+            assert not ann.held
+            server.start()
+            await ann.wait()
+            assert not await bob.take()
+            assert await holder(bob._js._nc) == "ann"
+            await end(keeping)
+
+    asyncio.run(run())
