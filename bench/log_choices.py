@@ -15,16 +15,15 @@ from unittest import mock
 from bench.log_client import Job
 from bench.log_findings import Findings, say, spread
 from bench.log_load import CRASH, POWER, drive, market, traders
-from bench.log_path import MORE, WINDOW
+from bench.log_path import LEAST_RATE, MORE, WINDOW
 from bench.log_variant import CHOICE
 from console import market as console_market
 from console.children import module
 from events.wire import dumps
 from exchange.writer import GROUP
 
-CLIENTS, ROUNDS, SECONDS = 2, 3, 4.0
-GROUPS = (1, 16, 64, 256, 1024)
-MOST_RATE = 12_000  # orders/s that the first round is prepared for
+CLIENTS, ROUNDS, SECONDS = 2, 3, 3.0
+GROUPS = (16, 64, 256, 1024)
 
 
 async def choices(folder: Path) -> Findings:
@@ -68,10 +67,10 @@ async def _compare(
         for turn in range(ROUNDS + 1):
             for name, (running, keys) in markets.items():
                 seconds = SECONDS if turn else SECONDS / 2
-                count = int(max(rates[name], default=MOST_RATE) * seconds * MORE / CLIENTS)
+                count = int(max(LEAST_RATE, *rates[name], 0) * seconds * MORE / CLIENTS)
                 loop = str(variants[name].get("loop", "uvloop"))
-                run = await drive(Job(running.server, "", "closed", count, seconds, WINDOW, loop=loop), keys)
-                rates[name].append(run.rate)
+                job = Job(running.server, "", "closed", count, seconds, WINDOW, loop=loop)
+                rates[name].append((await drive(job, keys, steady=False)).rate)
     for each in rates.values():
         del each[0]  # the look that told how many to sign
     say(f"{durability}: " + "; ".join(f"{name} {spread(each)}" for name, each in rates.items()))

@@ -36,7 +36,7 @@ LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
 SAMPLE_S = 0.02  # how finely the count of answers is kept
 TICK_S = 0.002  # an open loop sends what is due each so often; the wait is counted
 PRICES = 1000
-STALLED_S = 20.0  # without any answer, a run is given up
+STALLED_S = 60.0  # without any answer, a run is given up
 
 
 @dataclass

@@ -39,6 +39,10 @@ LINE_BYTES = 64 * 1024 * 1024
 PLENTY = 10**12  # micro-credits
 
 
+class TooFewError(Exception):
+    """The clients had sent all their messages too early to tell a rate: give them more."""
+
+
 @dataclass
 class Run:
     """What a run of clients came to. Rates are in messages."""
@@ -72,8 +76,7 @@ async def drive(
 ) -> Run:
     """Do the job in as many processes as there are keys; `processes` are others whose CPU time is wanted.
 
-    Raises RuntimeError where a client process fails, an order is refused, or (`steady`) messages run out
-    too early to tell a rate.
+    Raises RuntimeError where a client process fails or an order is refused, TooFewError (`steady`).
     """
     async with contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(_client(replace(job, seed=key.seed))) for key in keys]
@@ -96,7 +99,7 @@ async def drive(
         start = begin + WARM * job.seconds
         end = min(begin + job.seconds, *(each[-1][0] for each in samples))
         if steady and end < start + (1 - WARM) / 2 * job.seconds:
-            raise RuntimeError("the clients ran out of messages: give them more")
+            raise TooFewError(f"{end - begin:.1f} s instead of {job.seconds:g} s")
         watched.cancel()
         used = _used(marks, samples, start, end)
     heard = sum(at(each, end) - at(each, start) for each in samples)

@@ -17,7 +17,7 @@ from statistics import median
 
 from bench.log_client import Job
 from bench.log_findings import Findings, at_share, say, spread
-from bench.log_load import Run, alone, drive, market, processes, traders
+from bench.log_load import Run, TooFewError, alone, drive, market, processes, traders
 from bench.tables import number
 from events.keys import Key
 
@@ -29,6 +29,8 @@ WINDOW = 1000  # unanswered single orders of each client
 BULK, BULK_WINDOW = 500, 12  # orders in a message; unanswered messages of each client
 MOST_RATE = 30_000  # orders/s that the first look at the market is prepared for
 MORE = 1.5  # messages that are signed, over those expected
+LEAST_RATE = 10_000  # orders/s that are signed for at least: a disk may be slow at one time, fast at another
+TRIES = 4
 BLIND = 100  # each so many-th message is acknowledged, where "none" is meant
 ACKS, ASYNC, NONE = (
     "acknowledgements, counted",
@@ -60,16 +62,22 @@ class Both:
 
     async def load(self, job: Job) -> Run:
         """The market; `job.messages` and `job.rate` are those of all clients together."""
-        each = replace(job, messages=int(job.messages / self.clients), rate=job.rate / self.clients)
-        return await drive(each, self.keys[: self.clients], self.processes)
+        for _ in range(TRIES):
+            each = replace(job, messages=int(job.messages / self.clients), rate=job.rate / self.clients)
+            try:
+                return await drive(each, self.keys[: self.clients], self.processes)
+            except TooFewError:
+                job = replace(job, messages=job.messages * 2)
+        raise RuntimeError(f"{job.messages} messages are too few for {job.seconds:g} s")
 
     def single(self, rate: float, seconds: float) -> Job:
         """As many single orders as the market takes, expected at `rate`."""
-        return Job(self.address, "", "closed", int(rate * seconds * MORE), seconds, WINDOW)
+        messages = int(max(rate * MORE, LEAST_RATE) * seconds)
+        return Job(self.address, "", "closed", messages, seconds, WINDOW)
 
     def bulk(self, rate: float, seconds: float) -> Job:
         """As many orders as it takes, BULK in a message."""
-        messages = max(int(rate * seconds * MORE) // BULK, 4 * BULK_WINDOW * self.clients)
+        messages = int(max(rate * MORE, 2 * LEAST_RATE) * seconds) // BULK
         return Job(self.address, "", "closed", messages, seconds, BULK_WINDOW, orders=BULK)
 
     def open(self, rate: float, seconds: float) -> Job:
