@@ -6,7 +6,7 @@ STAMP := build/.installed
 SOURCES := pyproject.toml setup.py seccomp/_jail.c $(wildcard exchange/*.pyx) $(wildcard exchange/*.px[di] exchange/*.h seccomp/*.h)
 
 .DEFAULT_GOAL := help
-.PHONY: help check setup demo test lint strict soak sanitize bench bench-book goals clean
+.PHONY: help check setup demo test lint strict soak sanitize bench bench-book bench-log goals clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -48,9 +48,15 @@ SANITIZED = LD_PRELOAD=$$($(or $(CC),cc) -print-file-name=libasan.so) ASAN_OPTIO
 sanitize: $(STAMP) # the book once more, watching itself for errors of memory and undefined behaviour
 	@COREHOUR_SANITIZE=1 $(PY) setup.py -q build --build-lib build/sanitize --build-temp build/sanitize.tmp
 
-soak: $(STAMP) sanitize ## ten million mixed operations on the book and its twin, then a million watched ones
+build/.soak: $(STAMP) # what finds bad input
+	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[soak]'
+	@touch $@
+
+soak: build/.soak sanitize ## hours: faults on a market, the book and its twin, ten million bad inputs for the decoders
+	@$(PY) -m tests.soak.faults
 	@$(PY) -m tests.soak.book --seeds 100 --ops 100000
 	@$(SANITIZED) -m tests.soak.book --seeds 50 --ops 20000 --sanitized
+	@$(PY) -m tests.soak.fuzz
 
 bench: build/.peers ## all benchmarks; results as JSON under bench/results/
 	@$(PY) -m bench.run
@@ -62,6 +68,9 @@ build/.peers: $(STAMP) # what the book is measured beside
 
 bench-book: build/.peers ## the book beside its limit and its peers; writes docs/performance.md
 	@$(PY) -m bench.run book && $(PY) -m bench.report
+
+bench-log: build/.peers ## the log beside its limit: orders, replay, audit, start; writes docs/performance.md
+	@$(PY) -m bench.run log && $(PY) -m bench.report
 
 goals: $(STAMP) ## the figures asked for, beside the last results
 	@$(PY) -m bench.goals

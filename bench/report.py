@@ -1,18 +1,20 @@
-"""Writes docs/performance.md and its plot from the suite `book`'s last results: `python -m bench.report`."""
+"""Writes docs/performance.md and its plot from the last results of the suites `book` and `log`:
+`python -m bench.report`. The log's part is `bench/report_log.py`.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 from matplotlib import pyplot
 
 from bench.bench_book import LIGHT, OPERATIONS, TWIN
 from bench.goals import judged
+from bench.report_log import log_part
 from bench.run import HERE, RESULTS
+from bench.tables import P99, Figures, goals_table, number, p99_of, table
 
 DOCS = HERE.parent / "docs"
 PLAYERS = (
@@ -24,14 +26,22 @@ PLAYERS = (
     "lightmatchingengine",
 )
 DEPTHS = ("1,000 resting", "200,000 resting")
-P99 = ", p99"
-Figures = dict[str, dict[str, Any]]
+
+HEAD = """\
+# How fast it is
+
+Every figure here was measured, by `make bench-log` and `make bench-book`; this page and its plot are written
+by `python -m bench.report` from `bench/results/`. `make goals` prints all that was asked.
+
+- [The log](#the-log): the path of an order, replay, audit, start and failover.
+- [The book](#the-book): matching alone.
+
+"""
 
 TEXT = """\
-# How fast the book is
+# The book
 
-Every figure here was measured by `make bench-book`; this page and its plot are written from
-`bench/results/book.json` and `bench/results/book_billion.json` by `python -m bench.report`.
+Measured by `make bench-book`, results in `bench/results/book.json` and `bench/results/book_billion.json`.
 
 Machine: {cpu}, {cpus} cores, {memory_gib} GiB, Linux {kernel}, Python {python}. Date: {date}.
 
@@ -52,7 +62,7 @@ for each operation, limit-order-book all of them, lightmatchingengine the first 
 ![ns per operation, ladder, book, and peers](performance-book.svg)
 
 {players}
-## All other figures
+## All other figures of the book
 
 {others}
 ## How to repeat it
@@ -69,43 +79,6 @@ make goals
   finds by brute force what must match; `bench/book_screened.py` and `bench/book_hard.py` measure it.
 - `bench/book_calls.py` measures single calls, `bench/book_memory.py` memory.
 """
-
-
-def number(value: float) -> str:
-    """Three digits that mean something."""
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.3g}"
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
-
-
-def p99_of(figures: Figures, name: str) -> str:
-    found = figures.get(name + P99)
-    return number(found["value"]) if found else ""
-
-
-def goals_table(figures: Figures) -> str:
-    rows = []
-    for goal in judged():
-        if goal["suite"] != "book":
-            continue
-        value, limit = goal["value"], float(goal["goal"].split()[-1])
-        rows.append(
-            (
-                goal["name"],
-                f"{number(value)} {goal['unit']}" if value is not None else "not measured",
-                p99_of(figures, goal["name"]),
-                f"{goal['goal']} {goal['unit']}",
-                f"{value / limit:.2f}" if value is not None else "",
-                goal["against"],
-                {None: "", True: "met", False: "**not met**"}[goal["met"]],
-            )
-        )
-    return table(("figure", "measured", "p99", "goal", "measured / goal", "compared with", ""), rows)
 
 
 def players_table(figures: Figures) -> str:
@@ -165,11 +138,11 @@ def main() -> None:
         twin=TWIN,
         light=LIGHT,
         date=result["date"],
-        goals=goals_table(figures),
+        goals=goals_table(figures, "book"),
         players=players_table(figures),
         others=others_table(figures),
     )
-    (DOCS / "performance.md").write_text(text)
+    (DOCS / "performance.md").write_text(HEAD + log_part() + text)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def run(suite: str) -> bool:
     """Run one suite; returns whether all of its benchmarks passed."""
     print(f"-- {suite}", flush=True)
     with tempfile.NamedTemporaryFile(suffix=".json") as raw:
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--capture=sys"]
         command += [
             str(HERE / f"bench_{suite}.py"),
             f"--benchmark-json={raw.name}",

@@ -104,16 +104,23 @@ class Journal:
                 return {
                     name: identity[name] for name in ("program", "runtime", "arguments", "inputs", "units")
                 }
-            case {"asking": [session, number]}:
+            case {"asking": [int(session), int(number)]}:
                 self.asking = (session, number)
-            case {"bid": order}:
+            case {"bid": int(order)}:
                 self.asking = None
                 if order not in self.bids:
                     self.bids.append(order)
-            case {"crash": name}:
+            case {"crash": str(name)}:
                 self.crashes[name] = self.crashes.get(name, 0) + 1
-            case {"unit": name}:
-                self.ended[name] = Ended(**{key: line[key] for key in line if key != "unit"})
+            case {"unit": str(name)}:
+                ended = Ended(**{key: line[key] for key in line if key != "unit"})
+                if any(
+                    type(getattr(ended, key)) is not (str if key == "why" else int)
+                    for key in line
+                    if key != "unit"
+                ):
+                    raise ValueError(line)
+                self.ended[name] = ended
             case _:
                 raise ValueError(line)
         return job

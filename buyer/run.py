@@ -144,11 +144,11 @@ def exit_of(payload: bytes, contract: int) -> Ended:
         wire = loads(payload)
         status, signal = wire["status"], wire["signal"]
         if status is None and signal is None:
-            raise FaultError(f"the jail failed: {one_line(str(wire['why']))}")
+            raise FaultError(f"the jail failed: {_why(wire)}")
         whole = {"status": status or 0, "signal": signal or 0, "cpu": wire["cpu_us"], "kb": wire["memory_kb"]}
         if any(type(value) is not int or value < 0 for value in whole.values()):
             raise FaultError("an exit that makes no sense")
-        why = one_line(str(wire["why"])) if signal else ""
+        why = _why(wire) if signal else ""
     except (ValueError, KeyError, TypeError) as error:
         raise FaultError("an exit that cannot be read") from error
     return Ended(whole["status"], whole["signal"], why, contract, whole["cpu"], whole["kb"])
@@ -157,5 +157,13 @@ def exit_of(payload: bytes, contract: int) -> Ended:
 def why_of(payload: bytes) -> str:
     """The reason in a REFUSED. Raises FaultError where it is garbled."""
     with suppress(ValueError, KeyError, TypeError):
-        return one_line(str(loads(payload)["why"]))
+        return _why(loads(payload))
     raise FaultError("a refusal that cannot be read")
+
+
+def _why(wire: Any) -> str:
+    """A seller's reason, fit for a terminal. Raises KeyError, TypeError where it is no text."""
+    why = wire["why"]
+    if not isinstance(why, str):
+        raise TypeError("a reason is a text")
+    return one_line(why) or "no reason was given"

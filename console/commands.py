@@ -13,7 +13,7 @@ from console.archive_commands import archive, restore
 from console.data_directory import DURABILITY, durability_of
 from console.log_commands import audit
 from console.repair_commands import check, recompute
-from console.replay_commands import replay
+from console.replay_commands import diff, export, replay
 from console.session import EXPECTED, Data, OperatorCreds, account_key, every, operating, run
 from console.standby_commands import serve, snapshot_app
 from console.up import up
@@ -292,3 +292,5 @@ app.command()(restore)
 app.command()(check)
 app.command()(recompute)
 app.command()(replay)
+app.command()(diff)
+app.command()(export)

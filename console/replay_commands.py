@@ -1,50 +1,154 @@
-"""The command that looks back: `exchange replay`, market running or not."""
+"""The commands that look back: `exchange replay`, `exchange diff` and `exchange export`."""
 
-import asyncio
+import contextlib
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from console import tables
-from console.log_commands import log_on_server
-from console.session import EXPECTED, Data, OperatorCreds, run
-from events.cli import DATA, Json, Server, edge, show
-from events.commit import Commit
-from events.log import CommitReader, last_sequence
-from events.subjects import JOURNAL
-from projections.replay import as_of
+from console import history_tables
+from console.log_commands import Archived
+from console.moments import HELP, parse_moment
+from console.progress import bar
+from console.reading import journal_at, journal_of_path
+from console.session import EXPECTED, Data, OperatorCreds
+from events.archive import ArchiveError
+from events.cli import DATA, Json, NowhereError, Server, edge, fail, show, tell
+from projections import diff as differences
+from projections.as_of import as_of
+from projections.ledger import Statement
+from projections.replay import END, Each, Replay, ReplayError, Until
+from projections.sqlite_file import FileTakenError, SqliteFile
+
+EXPECTED_HERE = (*EXPECTED, ArchiveError, FileTakenError, ReplayError, sqlite3.Error)
+MISSING = "this needs pyarrow: pip install 'corehour[export]'"
+
+Moment = Annotated[
+    Until | None,
+    typer.Option("--until", metavar="MOMENT", parser=parse_moment, help=HELP, show_default="the end"),
+]
 
 
 def replay(
-    until: Annotated[int, typer.Option("--until", metavar="COMMIT", min=1, help="The last commit to fold.")],
+    until: Moment = None,
+    statement: Annotated[
+        str, typer.Option("--statement", metavar="NAME|KEY", help="Show this account's statement too.")
+    ] = "",
+    sqlite: Annotated[
+        Path | None,
+        typer.Option("--sqlite", metavar="FILE", help="Write everything to a SQLite file instead."),
+    ] = None,
+    archive: Archived = None,
     server: Server = "",
     creds: OperatorCreds = None,
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
-    """Balances and book as they were after a commit, folded from the first one on."""
-    with edge(as_json, *EXPECTED):
-        then = run(_replay(data, server, creds, until))
-        if as_json:
-            show(then)
+    """Balances, book, machines and contracts as they were at a moment, folded from the first commit on."""
+    with edge(as_json, *EXPECTED_HERE), stopping(as_json, "nothing was written"):
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(SqliteFile(sqlite)) if sqlite else None
+            wanted = Statement(statement) if statement else None
+            journal = stack.enter_context(journal_at(data, server, creds, archive))
+            tell_bar = stack.enter_context(bar("replaying"))
+            replayed = Replay(journal, tell_bar, both(file, wanted))
+            state = replayed.run(until or END)
+            then = as_of(state, replayed.number) | {"now_us": state.now_us, "tick_us": replayed.tick_us}
+            if wanted is not None:
+                found = wanted.result(state)
+                if found is None:
+                    raise NowhereError(f"no account has the name or key {statement!r} at that moment")
+                then["statement"] = found
+            if file is not None:
+                file.finish(state, replayed.number)
+        if sqlite:
+            written = {"sqlite": str(sqlite), "commit": then["commit"], "events": replayed.events}
+            show(written) if as_json else print(f"{sqlite}: the market as of commit {then['commit']}")
+        else:
+            show(then) if as_json else history_tables.replayed(then)
+
+
+def diff(
+    first: Annotated[str, typer.Argument(metavar="A", help="A moment, or a log: see --help.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="A later moment, or another log.")],
+    archive: Archived = None,
+    server: Server = "",
+    creds: OperatorCreds = None,
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """What changed between two moments (as --until of replay); or where two logs (directories) differ first.
+
+    A log is a market's data directory or an archive. Exit status 1 where two logs differ.
+    """
+    with edge(as_json, *EXPECTED_HERE), stopping(as_json, "nothing was compared"):
+        if Path(first).is_dir() and Path(second).is_dir():
+            with (
+                journal_of_path(Path(first)) as ours,
+                journal_of_path(Path(second)) as theirs,
+                bar("comparing") as tell_bar,
+            ):
+                found = differences.logs(ours, theirs, tell_bar)
+            show(found) if as_json else history_tables.differs(found)
+            if not found["same"]:
+                raise typer.Exit(1)
             return
-        tables.status(then["status"] | {"commit": then["commit"]})
-        tables.accounts(then["accounts"])
-        tables.book(then["book"])
+        moments = parse_moment(first), parse_moment(second)
+        with journal_at(data, server, creds, archive) as journal, bar("comparing") as tell_bar:
+            found = differences.between(journal, *moments, tell_bar)
+        show(found) if as_json else history_tables.changed(found)
 
 
-async def _replay(data: Path, server: str, creds: Path | None, until: int) -> dict[str, Any]:
-    """Reads here, folds in a thread: each commit is in memory only while it is folded."""
-    loop = asyncio.get_running_loop()
-    async with log_on_server(data, server, creds) as nc:
-        end = await last_sequence(nc, JOURNAL)
-        async with CommitReader(nc) as reader:
+def export(
+    parquet: Annotated[
+        Path, typer.Option("--parquet", metavar="DIR", help="A new directory for the tables.")
+    ],
+    until: Moment = None,
+    archive: Archived = None,
+    server: Server = "",
+    creds: OperatorCreds = None,
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Events, trades and charges as Parquet tables that DuckDB and pandas open."""
+    with edge(as_json, *EXPECTED_HERE), stopping(as_json, f"nothing is left in {parquet}"):
+        try:
+            from projections.parquet import ParquetFiles
+        except ImportError:
+            fail(MISSING, as_json)
+        with (
+            ParquetFiles(parquet) as files,
+            journal_at(data, server, creds, archive) as journal,
+            bar("exporting") as tell_bar,
+        ):
+            replayed = Replay(journal, tell_bar, files)
+            state = replayed.run(until or END)
+            rows = files.finish(state, replayed.number)
+        done = {"parquet": str(parquet), "commit": replayed.number, "rows": rows}
+        counted = ", ".join(f"{number} {name}" for name, number in rows.items())
+        show(done) if as_json else print(f"{parquet}: {counted}, as of commit {replayed.number}")
 
-            def commits() -> Iterator[Commit]:
-                while reader.sequence < end and reader.number < until:
-                    batch = asyncio.run_coroutine_threadsafe(reader.next_batch(1.0), loop).result()
-                    yield from (commit for commit in batch if commit.number <= until)
 
-            return await asyncio.to_thread(as_of, commits(), until)
+def both(*each: Each | None) -> Each | None:
+    """One call for all of those that are there."""
+    there = [one for one in each if one is not None]
+    if len(there) < 2:
+        return there[0] if there else None
+
+    def call(*arguments: Any) -> None:
+        for one in there:
+            one(*arguments)
+
+    return call
+
+
+@contextlib.contextmanager
+def stopping(as_json: bool, said: str) -> Iterator[None]:
+    """Ctrl-C says what is left, and ends with status 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        tell(f"stopped; {said}", as_json)
+        raise typer.Exit(130) from None

@@ -6,7 +6,6 @@ Exit status: 0 done, 1 refused or failed, 2 usage, 130 after Ctrl-C.
 
 import contextlib
 import itertools
-import json
 import os
 import re
 import sys
@@ -20,7 +19,7 @@ import typer.core
 
 from events.keys import BadKeyError, Key
 from events.requests import CREDIT, MONEY
-from events.wire import dumps
+from events.wire import dumps, loads
 
 DATA = Path("var/market")  # the market's data directory, unless told otherwise
 ADDRESS = "address.json"  # in it: {"server": URL, "pid": of `exchange up`}
@@ -155,7 +154,7 @@ def _owners(path: Path) -> set[int]:
 def read_address(path: Path) -> str:
     """The server's URL in an address file. Raises NowhereError."""
     try:
-        server = json.loads(path.read_text("utf-8"))["server"]
+        server = loads(path.read_bytes())["server"]
     except OSError as error:
         raise NowhereError(f"{path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError):
@@ -191,7 +190,7 @@ def parse_credits(text: str) -> int:
     """Credits, as typed, in micro-credits: `0.05` is 50000. Raises typer.BadParameter (exit status 2)."""
     if not re.fullmatch(r"[0-9]{1,10}(\.[0-9]{1,6})?", text):
         raise typer.BadParameter(
-            f"{text!r}: an amount is credits in decimal, with at most six decimals, as 0.05"
+            f"{text[:40]!r}: an amount is credits in decimal, with at most six decimals, as 0.05"
         )
     micro = int(Decimal(text) * CREDIT)
     if micro > MONEY:

@@ -21,6 +21,7 @@ from events.log import connect
 from events.records import Answered, BadRecordError, OrdersAnswered, event_of
 from events.refusals import explain
 from events.requests import IN_ORDERS, KINDS, MOST_BYTES, encode, model
+from events.terminal import one_line
 from events.wire import dumps, loads
 
 ANSWERS = (Answered.kind, OrdersAnswered.kind)
@@ -47,6 +48,10 @@ class NoAnswerError(Exception):
 
 class QueryError(Exception):
     """The query service refused; the text is its reason."""
+
+
+class NotOfTheFeedError(Exception):
+    """Something else than a message of a feed."""
 
 
 class FeedMessage(NamedTuple):
@@ -161,7 +166,7 @@ class Client:
 
     async def _asked(self, number: int) -> Answered | OrdersAnswered | None:
         """The answer as the query service has it, where the feed's message was lost."""
-        with contextlib.suppress(QueryError, NoAnswerError):
+        with contextlib.suppress(QueryError, NoAnswerError, BadRecordError):
             found = (await self.query("answer", timeout=1, session=self.session, number=number))["result"]
             if found is not None:
                 return cast(Answered | OrdersAnswered, event_of(found))
@@ -174,10 +179,16 @@ class Client:
                 reply = await self._reply(subjects.query(self.account, what), dumps(arguments))
         except (nats.errors.Error, TimeoutError) as error:
             raise NoAnswerError(f"query {what}: no answer; are the projections running?") from error
-        answer: dict[str, Any] = loads(reply.data)
-        if "error" in answer:
-            raise QueryError(f"query {what}: {answer['error']}")
-        return answer
+        try:
+            answer: Any = loads(reply.data)
+        except ValueError:
+            answer = None
+        match answer:
+            case {"error": str(reason)}:
+                raise QueryError(f"query {what}: {one_line(reason)}")
+            case {"result": _, "commit": int(), "feed": int(), "market": int()}:
+                return cast(dict[str, Any], answer)
+        raise QueryError(f"query {what}: an answer that cannot be read; is the service of this version?")
 
     async def _reply(self, subject: str, data: bytes) -> Msg:
         """The reply to a query; a service that is just being started again is waited for."""
@@ -224,11 +235,12 @@ class Client:
         """What the query service has beyond `heads`, which move; nothing where it does not answer."""
         missed = []
         for market, what in ((False, "feed"), (True, "market_feed")):
-            with contextlib.suppress(QueryError, NoAnswerError):
+            with contextlib.suppress(QueryError, NoAnswerError, NotOfTheFeedError):
                 for wire in (await self.query(what, since=heads[market]))["result"]:
-                    if wire["n"] == heads[market] + 1:
-                        heads[market] = wire["n"]
-                        missed.append(_feed_message(wire, market))
+                    message = _feed_message(wire, market)
+                    if message.n == heads[market] + 1:
+                        heads[market] = message.n
+                        missed.append(message)
         return missed
 
     async def _on_own(self, message: Msg) -> None:
@@ -239,28 +251,38 @@ class Client:
 
     async def _on_pulse(self, message: Msg) -> None:
         with contextlib.suppress(ValueError):
-            self.pulse = loads(message.data)
-            self.heard = time.monotonic()
+            pulse = loads(message.data)
+            match pulse:
+                case {"epoch": int(), "commit": int(), "now": int(), "frozen": str(), "halted": str()}:
+                    self.pulse = pulse
+                    self.heard = time.monotonic()
 
     def _hear(self, data: bytes, market: bool) -> None:
         """A message of a feed: answers go to whoever waits, the whole to every listener."""
         try:
             message = _feed_message(loads(data), market)
-        except (ValueError, KeyError, TypeError):
-            return  # not the feed's: a gap, if it is one, is filled by query
+        except (ValueError, NotOfTheFeedError):
+            return  # a gap, if it is one, is filled by query
         for wire in message.events:
-            if wire.get("kind") in ANSWERS and wire.get("session") == self.session:
-                future = self._answers.get(wire["number"])
-                if future is not None and not future.done():
-                    with contextlib.suppress(BadRecordError):
-                        future.set_result(cast(Answered | OrdersAnswered, event_of(wire)))
+            if wire["kind"] in ANSWERS and wire.get("session") == self.session:
+                with contextlib.suppress(BadRecordError):
+                    answer = cast(Answered | OrdersAnswered, event_of(wire))
+                    future = self._answers.get(answer.number)
+                    if future is not None and not future.done():
+                        future.set_result(answer)
         for queue in self._listeners:
             if not queue.full():  # a full listener finds the gap by number
                 queue.put_nowait(message)
 
 
-def _feed_message(wire: dict[str, Any], market: bool) -> FeedMessage:
-    return FeedMessage(wire["n"], market, wire["commit"], wire["now_us"], wire["events"])
+def _feed_message(wire: Any, market: bool) -> FeedMessage:
+    """A message of a feed. Raises NotOfTheFeedError."""
+    match wire:
+        case {"n": int(n), "commit": int(commit), "now_us": int(now_us), "events": [*events]} if all(
+            isinstance(event, dict) and isinstance(event.get("kind"), str) for event in events
+        ):
+            return FeedMessage(n, market, commit, now_us, events)
+    raise NotOfTheFeedError("not a message of a feed")
 
 
 def validate(kind: str, body: dict[str, Any]) -> None:

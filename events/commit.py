@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import msgspec
 
 from events.records import AnyEvent, BadRecordError
+from events.terminal import one_line
 from events.wire import sha256
 
 RULES = 2  # the newest version of the rules that this program knows
@@ -53,8 +54,8 @@ def decode(body: bytes) -> Commit:
     """The commit in a body. Raises BadRecordError."""
     try:
         commit = _DECODER.decode(body)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise BadRecordError(f"not a commit: {error}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRecordError(one_line(f"not a commit: {error}")) from error
     if commit.hash:
         raise BadRecordError("not a commit: it says its own hash")
     if not 1 <= commit.rules <= RULES:
@@ -79,6 +80,7 @@ class Assembler:
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
+        self._count = 0
 
     def add(self, message: bytes) -> bytes | None:
         """The next message of the journal; returns the body it completes. Raises BadRecordError."""
@@ -86,9 +88,11 @@ class Assembler:
         if len(message) < PART_HEADER or not 1 <= part <= count <= MOST_PARTS:
             raise BadRecordError("not a part of a commit")
         if part == 1:
-            self._parts = []
-        if part != len(self._parts) + 1:
-            raise BadRecordError(f"part {part} of a commit follows part {len(self._parts)}")
+            self._parts, self._count = [], count
+        if part != len(self._parts) + 1 or count != self._count:
+            raise BadRecordError(
+                f"part {part} of {count} of a commit follows part {len(self._parts)} of {self._count}"
+            )
         self._parts.append(message[PART_HEADER:])
         if part < count:
             return None

@@ -35,6 +35,7 @@ BATCH = 500  # messages asked for at once ...
 BATCH_BYTES = 4 * 1024 * 1024  # ... and bytes; the server drops a client for which much more is waiting
 HEARTBEAT_S = 0.5  # of a waiting pull; three missed mean that the consumer is gone
 EXPIRES_S = 30.0
+LOOK_S = 2.0  # of silence, before it is asked whether something should have come
 WRONG_SEQUENCE = 10071  # JetStream's code for a refused fence
 
 
@@ -58,7 +59,7 @@ class LogGapError(Exception):
         self.stream, self.sequence = stream, sequence
 
 
-async def connect(server: str, key: Key, *, name: str, patience: float = 5.0) -> Nats:
+async def connect(server: str, key: Key, *, name: str, patience: float = 5.0) -> Connection:
     """Log in with an account's key; from then on reconnect for ever.
 
     `patience` is how long a server that does not answer yet is waited for, in seconds.
@@ -228,8 +229,10 @@ class Reader:
             self._archived = archive.read(stream, start)
         self._waiting: deque[Stored] = deque()
         self._wanted = 0  # messages asked for that have not come
-        self._gone_from = 0  # where the stream's end is missing; 0: it is not
         self._beat = 0.0
+        self._silent_since = 0.0
+        self._last: Stored | None = None  # of what the server sent; it must still stand there ...
+        self._again = False  # ... and comes once more at a new beginning
         self._news = asyncio.Event()
         self._subscription: Subscription | None = None
         self._consumer = ""
@@ -248,7 +251,10 @@ class Reader:
             self._subscription = None
 
     async def next_batch(self, timeout: float | None = None) -> list[Stored]:
-        """What has come, in order; empty only after `timeout` seconds. Raises LogGapError, ArchiveError."""
+        """What has come, in order; empty after `timeout` seconds, or where messages were lost on their way
+        and are read again. Raises LogGapError, also where another message stands where one was read before;
+        ArchiveError.
+        """
         archived = list(islice(self._archived, BATCH))
         if archived:
             self.next = archived[-1].sequence + 1
@@ -259,12 +265,9 @@ class Reader:
         while not self._waiting:
             if self._subscription is None or loop.time() - self._beat > 3 * HEARTBEAT_S:
                 await self._begin()
-            if self.next == self._gone_from:
-                raise LogGapError(
-                    f"{self._stream}: sequence {self.next} is missing, and all behind it",
-                    self._stream,
-                    self.next,
-                )
+            if loop.time() - self._silent_since > LOOK_S:
+                self._silent_since = loop.time()
+                await self._explain()
             await self._ask()
             self._news.clear()
             if self._waiting:
@@ -277,16 +280,55 @@ class Reader:
                     await self._news.wait()
         batch = list(self._waiting)
         self._waiting.clear()
+        came = []
         for stored in batch:
-            if stored.sequence != self.next:
+            if stored.sequence != self._expected:
+                await self._explain()
+                await self._begin()
+                break
+            if not self._again:
+                self._last = stored
+                self.next += 1
+                came.append(stored)
+            elif stored != self._last:
                 raise LogGapError(
-                    f"{self._stream}: sequence {self.next} is missing; {stored.sequence} came",
+                    f"{self._stream}: sequence {stored.sequence} is not what was read there before: the "
+                    "server's files were truncated, and others came in their place",
                     self._stream,
-                    self.next,
+                    stored.sequence,
                 )
-            self.next += 1
+            self._again = False
         await self._ask()
-        return batch
+        return came
+
+    @property
+    def _expected(self) -> int:
+        """The sequence that the server is to send next."""
+        return self.next - 1 if self._again else self.next
+
+    async def _explain(self) -> None:
+        """Why the next message does not come. What the server has, was lost on its way when a connection
+        broke, or comes yet; what should be there and is not, is missing. Raises LogGapError.
+        """
+        try:
+            last = await last_sequence(self._nc, self._stream)
+            if last >= self._expected:
+                await self._nc.jetstream().get_msg(self._stream, self._expected)
+        except NotFoundError:
+            raise LogGapError(
+                f"{self._stream}: sequence {self._expected} is missing: the server has it no more, or the "
+                "file that holds it is damaged",
+                self._stream,
+                self._expected,
+            ) from None
+        except (nats.errors.Error, APIError, TimeoutError):
+            return  # not ready, or not connected
+        if last < self.next - 1:
+            raise LogGapError(
+                f"{self._stream} ends at {last}, but {self.next - 1} was read: its files were cut off",
+                self._stream,
+                last + 1,
+            )
 
     async def _ask(self) -> None:
         """Keep the server sending, while the reader keeps up."""
@@ -309,13 +351,14 @@ class Reader:
         await self.close()
         self._waiting.clear()
         self._wanted = 0
+        self._again = self._last is not None
         loop = asyncio.get_running_loop()
         while True:
             self._consumer = uuid.uuid4().hex
             config = {
                 "name": self._consumer,
                 "deliver_policy": "by_start_sequence",
-                "opt_start_seq": self.next,
+                "opt_start_seq": self._expected,
                 "ack_policy": "none",
                 "replay_policy": "instant",
                 "inactive_threshold": int(60e9),
@@ -329,7 +372,7 @@ class Reader:
                 )
                 answer = loads(reply.data)
                 if "error" not in answer:
-                    await self._look_at_ends()
+                    await self._look_at_beginning()
                     break
                 if answer["error"]["code"] == 404:
                     raise LogGapError(f"the server has no stream {self._stream}", self._stream, self.next)
@@ -346,21 +389,13 @@ class Reader:
         self._subscription = await self._nc.subscribe(
             inbox, cb=come, pending_msgs_limit=-1, pending_bytes_limit=-1
         )
-        self._beat = loop.time()
+        self._beat = self._silent_since = loop.time()
+        await self._explain()
 
-    async def _look_at_ends(self) -> None:
-        """Whether the stream begins no later than where we are, and what is gone at its end, which nothing
-        that comes would tell. Raises LogGapError.
-        """
-        wish = dumps({"deleted_details": True})
-        answer = loads((await self._nc.request(f"$JS.API.STREAM.INFO.{self._stream}", wish, timeout=2)).data)
-        if "error" in answer:
-            return
-        first, last = answer["state"]["first_seq"], answer["state"]["last_seq"]
-        gone = set(answer["state"].get("deleted") or ())
-        while last in gone:
-            last -= 1
-        self._gone_from = last + 1 if gone and last < answer["state"]["last_seq"] else 0
+    async def _look_at_beginning(self) -> None:
+        """Whether the stream begins no later than where we are. Raises LogGapError."""
+        answer = loads((await self._nc.request(f"$JS.API.STREAM.INFO.{self._stream}", timeout=2)).data)
+        first = 0 if "error" in answer else answer["state"]["first_seq"]
         if first > self.next:
             raise LogGapError(
                 f"{self._stream}: sequences {self.next} to {first - 1} are missing: the server's begins at "
@@ -379,6 +414,7 @@ class Reader:
             tokens = message.reply.split(".")
             sequence, time_ns = int(tokens[-4]), int(tokens[-2])
             self._wanted -= 1
+            self._silent_since = self._beat
             self._waiting.append(Stored(sequence, time_ns, message.subject, message.data))
             return
         status = (message.headers or {}).get("Status", "")

@@ -93,14 +93,14 @@ def parse_screen(text: str) -> Screen:
         name, sign, value = word.partition(">=")
         if sign:
             if not name or not value:
-                raise BadScreenError(f"screen: {word!r}: no spaces go around >=, as in memory_mb>=512")
+                raise BadScreenError(f"screen: {word[:80]!r}: no spaces go around >=, as in memory_mb>=512")
             if name not in SCREEN_NUMBERS:
                 raise BadScreenError(
-                    f"screen: {name!r} is no number of a profile; there are {', '.join(SCREEN_NUMBERS)}"
+                    f"screen: {name[:80]!r} is no number of a profile; there are {', '.join(SCREEN_NUMBERS)}"
                 )
             if not re.fullmatch(r"[0-9]{1,10}", value) or int(value) > 2**31 - 1:
                 raise BadScreenError(
-                    f"screen: {word!r}: the minimum must be a whole number from 0 to 2147483647"
+                    f"screen: {word[:80]!r}: the minimum must be a whole number from 0 to 2147483647"
                 )
             minimums[name] = int(value)
             continue
@@ -108,14 +108,14 @@ def parse_screen(text: str) -> Screen:
         if sign and name in ("only", "block"):
             if not re.fullmatch(r"U[A-Z2-7]{55}", value):
                 raise BadScreenError(
-                    f"screen: {word!r}: an account's public key must follow (U and 55 characters)"
+                    f"screen: {word[:80]!r}: an account's public key must follow (U and 55 characters)"
                 )
             lists[name].add(value)
         elif re.fullmatch(FLAG, word):
             lists["flag"].add(word)
         else:
             raise BadScreenError(
-                f"screen: {word!r} is no minimum (memory_mb>=512), flag (avx2), only=KEY or block=KEY"
+                f"screen: {word[:80]!r} is no minimum (memory_mb>=512), flag (avx2), only=KEY or block=KEY"
             )
     ordered = {name: minimums[name] for name in SCREEN_NUMBERS if name in minimums}
     return Screen(ordered, *(tuple(sorted(lists[name])) for name in ("flag", "only", "block")))

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
+from events.terminal import one_line
+
 BANK = "bank"  # the other side of deposits; its balance is minus the money in the market
 FEES = "fees"  # what the operator earned
 
@@ -395,4 +397,6 @@ def event_of(wire: Any) -> Event:
         event: Event = msgspec.convert(wire, EVENTS[wire["kind"]])
         return event
     except (msgspec.ValidationError, KeyError, TypeError) as error:
-        raise BadRecordError(f"not an event of this version: {error}: {str(wire)[:200]}") from error
+        kind = wire.get("kind") if isinstance(wire, dict) else None
+        named = f"{kind}: " if isinstance(kind, str) else ""
+        raise BadRecordError(one_line(f"not an event of this version: {named}{error}")) from error

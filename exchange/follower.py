@@ -17,9 +17,9 @@ from events import subjects
 from events.archive import Archive, ArchiveError
 from events.chain import Place
 from events.commit import PART_HEADER, Assembler, Commit, decode
-from events.log import CommitReader, Reader, last_sequence, message_at
+from events.log import CommitReader, LogGapError, Reader, last_sequence, message_at, read
 from events.records import BadRecordError
-from events.wire import Stored
+from events.wire import RequestsHash, Stored
 from exchange import snapshot
 from exchange.digest import weights_in
 from exchange.forked import Forked
@@ -161,6 +161,31 @@ async def check_commit(nc: Nats, path: Path, said: Header, archive: Archive | No
         raise SnapshotError(f"{path}: it is of another log: commit {said.commit} is not the one in JOURNAL")
     if (commit.digest, commit.rules) != (said.digest, said.rules):
         raise SnapshotError(f"{path}: its digest is not the one that commit {said.commit} says")
+
+
+async def check_answered(nc: Nats, archive: Archive | None, place: Place) -> None:
+    """Whether INTAKE still has, byte for byte, what the commit at a place answered: where its end was lost,
+    other requests may have come to stand there. Raises ArchiveError, BadRecordError, LogGapError.
+    """
+    end = await last_sequence(nc, subjects.INTAKE, archive)
+    if end < place.last:
+        raise LogGapError(
+            f"INTAKE ends at {end}, but request {place.last} was answered: the server's files were truncated",
+            subjects.INTAKE,
+            end + 1,
+        )
+    if place.number == 0:
+        return
+    commit, hashed = await commit_at(nc, place.sequence, archive), RequestsHash()
+    async for stored in read(nc, subjects.INTAKE, commit.first, commit.last, archive):
+        hashed.add(*stored)
+    if hashed.hex() != commit.requests:
+        raise LogGapError(
+            f"INTAKE: requests {commit.first} to {commit.last} are not those that commit {commit.number} "
+            "answered: the server's files were truncated, and others came in their place",
+            subjects.INTAKE,
+            commit.first,
+        )
 
 
 async def commit_at(nc: Nats, sequence: int, archive: Archive | None = None) -> Commit:

@@ -19,6 +19,7 @@ from nats.js.kv import KeyValue
 
 from events.keys import Key
 from events.log import connect
+from events.terminal import one_line
 from events.wire import dumps, loads
 
 BUCKET, KEY = "LEASE", "exchange"
@@ -165,8 +166,10 @@ class Keeper:
 
 def holder_in(value: bytes | None) -> str:
     """The name in a lease."""
-    with contextlib.suppress(ValueError, KeyError, TypeError):
-        return str(loads(value or b"")["holder"])
+    with contextlib.suppress(ValueError):
+        match loads(value or b""):
+            case {"holder": str(name)}:
+                return one_line(name)
     return "another exchange"
 
 

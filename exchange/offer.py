@@ -7,6 +7,7 @@ operator and the exchange ask, and the exchange alone answer. What is had is hel
 """
 
 import asyncio
+import contextlib
 import os
 import uuid
 from collections.abc import Callable
@@ -92,8 +93,7 @@ async def offered(nc: Nats, account: str) -> list[Offer]:
             answer = await answers.next_msg(OTHERS_S if heard else PATIENCE_S)
             if not answer.data:
                 break  # the server: nobody listens
-            told = loads(answer.data)
-            offers += [Offer(commit, size, told["by"]) for commit, size in told["snapshots"]]
+            offers += offers_in(answer.data)
             heard += 1
     except nats.errors.TimeoutError:
         pass  # no others
@@ -104,6 +104,19 @@ async def offered(nc: Nats, account: str) -> list[Offer]:
     if not offers:
         raise NoSnapshotError("the standby has written no snapshot yet")
     return sorted(offers, reverse=True)
+
+
+def offers_in(answer: bytes) -> list[Offer]:
+    """The offers in an answer; what cannot be read is none."""
+    offers: list[Offer] = []
+    with contextlib.suppress(ValueError):
+        match loads(answer):
+            case {"by": str(by), "snapshots": [*snapshots]}:
+                for one in snapshots:
+                    match one:
+                        case [int(commit), int(size)] if commit > 0 and size > 0:
+                            offers.append(Offer(commit, size, by))
+    return offers
 
 
 async def fetch(

@@ -1,5 +1,6 @@
 """The state made again from its entries: what a snapshot's rows become (R34)."""
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, Literal
@@ -9,6 +10,7 @@ from sortedcontainers import SortedDict, SortedList
 
 from events.profile import Screen
 from events.records import Answered, BadRecordError, MarketOpened, OrdersAnswered, event_of
+from events.terminal import one_line
 from events.wire import dumps, loads
 from exchange import book as books
 from exchange.book import BookError
@@ -75,7 +77,8 @@ def restore(rows: Iterable[bytes], weights: Iterable[int] | None = None, twin: b
             assert len(restoring.weights) == done, "the same entry stands twice"
         return restoring.finish()
     except (*_NO_ROWS, BookError, msgspec.MsgspecError) as error:
-        raise BadRecordError(f"not the rows of a state, near row {done + 1}: {error!r}") from error
+        said = one_line(f"not the rows of a state, near row {done + 1}: {error!r}")
+        raise BadRecordError(said) from error
 
 
 def _chunks(rows: Iterator[bytes]) -> Iterator[list[bytes]]:
@@ -160,7 +163,7 @@ class _Restoring:
         """What follows from all of them."""
         state = self._state
         state.dues = SortedList(self._dues)
-        state.hours = dict(sorted(state.hours.items(), key=lambda item: item[1].until_us))
+        state.hours = OrderedDict(sorted(state.hours.items(), key=lambda item: item[1].until_us))
         assert state.terms is not None and state.total() == 0
         state.digest.fill(self.weights)
         return state

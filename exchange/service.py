@@ -19,6 +19,7 @@ import uvloop
 from nats.aio.client import Client as Nats
 from nats.js.errors import APIError
 
+from events import faults
 from events.archive import Archive, ArchiveError
 from events.collecting import rarely
 from events.keys import BadKeyError, Key
@@ -33,7 +34,7 @@ from events.log import (
 from events.records import BadRecordError
 from events.together import together, until_told
 from exchange import snapshot
-from exchange.follower import Follower
+from exchange.follower import Follower, check_answered
 from exchange.lease import Keeper, Lease, LeaseLostError
 from exchange.offer import NoSnapshotError, fetch, offer
 from exchange.priority import stand_back, step_forward
@@ -110,6 +111,7 @@ class Service:
         await follower.close()
         state, place = follower.state, follower.place
         assert state.total() == 0
+        await check_answered(self._nc, self._archive, place)
         log.info("leads from commit %d on, %.2f s after", place.number, time.monotonic() - started)
         time_ = Timekeeper(self._nc, state)
         writer = Writer(self._nc, self._key, self._lease, state, place, time_.stored, self._archive)
@@ -156,7 +158,8 @@ def main() -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             key, every = Key.load(given.creds), given.snapshot_every
-            runner.run(serve(given.server, key, given.name, given.snapshots, every, given.archive))
+            work = serve(given.server, key, given.name, given.snapshots, every, given.archive)
+            runner.run(faults.steps("exchange", work))
     except ERRORS as error:
         print(f"exchange: {error}", file=sys.stderr)
         return 1

@@ -3,6 +3,7 @@
 Deciding and rebuilding both go through `fold`, so that they cannot differ. The digest tells it.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -54,7 +55,7 @@ class State:
         self.orders: dict[int, Order] = {}
         self.contracts: dict[int, Contract] = {}
         self.on_machine: dict[tuple[str, str], set[int]] = {}
-        self.hours: dict[tuple[int, int], Hour] = {}
+        self.hours: OrderedDict[tuple[int, int], Hour] = OrderedDict()  # a dict's front is slow to take from
         self.sessions: dict[str, SortedDict[int, Session]] = {}
         self.dues: SortedList[tuple[int, int, int]] = SortedList()
         self.flags: dict[str, int] = {}

@@ -19,7 +19,7 @@ from events.archive import Archive
 from events.chain import Place
 from events.commit import RULES, Commit
 from events.keys import Key
-from events.log import LogGapError, Reader, Stored, append_commit, last_sequence
+from events.log import Reader, Stored, append_commit, last_sequence
 from events.requests import encode
 from events.together import together
 from exchange.batch import Batcher
@@ -85,11 +85,6 @@ class Writer:
     async def run(self, journal: int) -> None:
         """Write for ever behind sequence `journal`. Raises FencedError, LogGapError, APIError."""
         end = await last_sequence(self._nc, subjects.INTAKE, self._archive)
-        if end < self._batcher.last:
-            raise LogGapError(
-                f"INTAKE ends at {end}, but request {self._batcher.last} was answered: the server's files "
-                "were truncated"
-            )
         await together(self._decide(end), self._append(journal))
 
     async def _decide(self, end: int) -> None:

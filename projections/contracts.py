@@ -15,7 +15,6 @@ from sqlalchemy import (
     Text,
     bindparam,
     func,
-    or_,
     select,
     text,
 )
@@ -31,7 +30,7 @@ from events.records import (
 )
 from events.wire import dumps
 from projections.accounts import ACCOUNTS, Balances, place_of
-from projections.tables import METADATA, Handler, insert_of, rows, text_of
+from projections.tables import METADATA, Handler, insert_of, ordered, rows, text_of
 
 CONTRACTS = Table(
     "contracts",
@@ -49,12 +48,14 @@ CONTRACTS = Table(
     Column("started", Boolean, nullable=False),
     Column("ended", Text, nullable=False),  # the reason, "" while it runs
     Column("paid", Integer, nullable=False),
-    Index("contracts_by_buyer", "buyer", "contract"),
-    Index("contracts_by_seller", "seller", "contract"),
+    # Each is in two of these, those of its buyer and of its seller.
     Index("contracts_running_by_buyer", "buyer", "contract", sqlite_where=text("ended = ''")),
     Index("contracts_running_by_seller", "seller", "contract", sqlite_where=text("ended = ''")),
+    Index("contracts_ended_by_buyer", "buyer", "contract", sqlite_where=text("ended != ''")),
+    Index("contracts_ended_by_seller", "seller", "contract", sqlite_where=text("ended != ''")),
 )
 
+RUNNING, ENDED = text("ended = ''"), text("ended != ''")
 _PRICE, _PAID = (CONTRACTS.c.keys().index(name) for name in ("price", "paid"))
 _OPENED = insert_of(CONTRACTS)
 _ONE = CONTRACTS.update().where(CONTRACTS.c.contract == bindparam("key"))
@@ -146,22 +147,17 @@ def contract_rows(
     buyer, seller = ACCOUNTS.alias(), ACCOUNTS.alias()
     columns: dict[str, ColumnElement[Any]] = {column.name: column for column in CONTRACTS.columns}
     columns |= {"buyer": buyer.c.account.label("buyer"), "seller": seller.c.account.label("seller")}
-    wanted = select(*columns.values()).where(CONTRACTS.c.contract > after).order_by(CONTRACTS.c.contract)
+    wanted = select(*columns.values()).where(CONTRACTS.c.contract > after)
     wanted = wanted.join(buyer, buyer.c.place == CONTRACTS.c.buyer)
     wanted = wanted.join(seller, seller.c.place == CONTRACTS.c.seller)
+    parts = [wanted.where(RUNNING), *([wanted.where(ENDED)] if every else [])]
     if account:
-        party = place_of(account)
-        wanted = wanted.where(or_(CONTRACTS.c.buyer == party, CONTRACTS.c.seller == party))
-    if not every:
-        wanted = wanted.where(text("ended = ''"))
-    if most >= 0:
-        wanted = wanted.limit(most + 1)
-    for row in rows(connection, wanted):
+        sides = (CONTRACTS.c.buyer, CONTRACTS.c.seller)
+        parts = [part.where(side == place_of(account)) for part in parts for side in sides]
+    for row in rows(connection, ordered(parts, "contract", most)):
         yield row["contract"], row
 
 
 def contracts_running(connection: Connection) -> int:
     """How many contracts run."""
-    return int(
-        connection.execute(select(func.count()).select_from(CONTRACTS).where(text("ended = ''"))).scalar_one()
-    )
+    return int(connection.execute(select(func.count()).select_from(CONTRACTS).where(RUNNING)).scalar_one())

@@ -5,6 +5,7 @@ published before it is stored: who dies in between makes the same message again.
 """
 
 import sqlite3
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -20,6 +21,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     bindparam,
+    func,
     select,
 )
 
@@ -44,7 +46,7 @@ FEEDS = Table(
 MESSAGES = Table(
     "feed_messages",
     METADATA,
-    Column("place", Integer, primary_key=True),  # of all messages, in the order of the commits
+    Column("place", Integer, primary_key=True),  # from 1, in the order of the commits
     Column("feed", Integer, nullable=False),
     Column("n", Integer, nullable=False),
     Column("commit", Integer, nullable=False),
@@ -80,7 +82,7 @@ class Fold:
     """All feeds; O(accounts) memory between transactions."""
 
     def __init__(self, connection: Connection) -> None:
-        self._feeds = {
+        self.feeds = {
             row.account: Feed(row.feed, row.account, _subject(row.account), row.last, True, [])
             for row in connection.execute(select(FEEDS))
         }
@@ -92,7 +94,7 @@ class Fold:
         """A message for every account that the commit's events name, and one for everybody; and market
         time after it, which was `now_us` before."""
         told: list[Feed] = []
-        feeds, encode = self._feeds, _ENCODER.encode
+        feeds, encode = self.feeds, _ENCODER.encode
         for _, event in commit.events:
             kind = type(event)
             if kind is ClockMoved:
@@ -108,7 +110,8 @@ class Fold:
                     self._answers.fold(event, feed.number, feed.last + 1)
         messages: list[Message] = []
         for feed in told:
-            for part in _parts(feed.told):
+            small = sum(map(len, feed.told)) <= MESSAGE_BYTES
+            for part in (feed.told,) if small else _parts(feed.told):
                 feed.last += 1
                 data = b'{"n":%d,"commit":%d,"now_us":%d,"events":[%b]}' % (
                     feed.last,
@@ -123,8 +126,8 @@ class Fold:
         return messages, now_us
 
     def _new(self, account: str) -> Feed:
-        feed = Feed(len(self._feeds) + 1, account, _subject(account), 0, False, [])
-        self._feeds[account] = feed
+        feed = Feed(len(self.feeds) + 1, account, _subject(account), 0, False, [])
+        self.feeds[account] = feed
         return feed
 
     def write(self, driver: sqlite3.Connection) -> None:
@@ -200,15 +203,13 @@ def answer(connection: Connection, account: str, session: int, number: int) -> d
     raise AssertionError(f"message {n} of feed {feed} and those behind it do not answer {session}/{number}")
 
 
-def to_publish(connection: Connection, after: int) -> list[Message]:
-    """The messages of all commits > `after`, in order. O(these)."""
-    wanted = select(FEEDS.c.account, MESSAGES.c.commit, MESSAGES.c.message)
-    wanted = wanted.join(FEEDS, FEEDS.c.feed == MESSAGES.c.feed).order_by(MESSAGES.c.place.desc())
-    messages: list[Message] = []
-    with connection.execute(wanted) as result:
-        for row in result:
-            if row.commit <= after:
-                break
-            messages.append((_subject(row.account), row.message))
-    messages.reverse()
-    return messages
+def to_publish(connection: Connection, after: int) -> Iterator[Message]:
+    """The messages of all commits > `after`, in order. O(these), and O(log messages) look-ups."""
+    last = connection.execute(select(func.max(MESSAGES.c.place))).scalar() or 0
+    of = select(MESSAGES.c.commit).where(MESSAGES.c.place == bindparam("p"))
+    before = bisect_right(
+        range(1, last + 1), after, key=lambda place: connection.execute(of, {"p": place}).scalar_one()
+    )
+    wanted = select(FEEDS.c.account, MESSAGES.c.message).join(FEEDS, FEEDS.c.feed == MESSAGES.c.feed)
+    for row in connection.execute(wanted.where(MESSAGES.c.place > before).order_by(MESSAGES.c.place)):
+        yield _subject(row.account), row.message

@@ -48,7 +48,7 @@ class Fold:
 
     def __init__(self, connection: Connection, moment: Moment) -> None:
         row = connection.execute(select(MARKET)).mappings().one_or_none()
-        self._row: dict[str, Any] = dict(row or START)
+        self.row: dict[str, Any] = dict(row or START)  # `now_us` as it was written last
         self._moment = moment
         self._changed = False
 
@@ -67,7 +67,7 @@ class Fold:
         }
 
     def _set(self, name: str, value: int | str) -> None:
-        self._row[name] = value
+        self.row[name] = value
         self._changed = True
 
     def _on_opened(self, event: MarketOpened) -> None:
@@ -80,9 +80,9 @@ class Fold:
 
     def write(self, driver: sqlite3.Connection) -> None:
         """Write what was folded."""
-        if self._changed and "operator" in self._row:
-            self._row["now_us"] = self._moment.now_us
-            driver.execute(_ROW, [self._row[column.name] for column in MARKET.columns])
+        if self._changed and "operator" in self.row:
+            self.row["now_us"] = self._moment.now_us
+            driver.execute(_ROW, [self.row[column.name] for column in MARKET.columns])
             self._changed = False
 
 

@@ -34,7 +34,7 @@ from events.wire import dumps, loads
 from projections.accounts import ACCOUNTS, Balances, place_of
 from projections.contracts import orders_of
 from projections.machines import PRESENCE
-from projections.tables import METADATA, Handler, insert_of, rows, text_of
+from projections.tables import METADATA, Handler, insert_of, ordered, rows, text_of
 
 ORDERS = Table(
     "orders",
@@ -50,11 +50,11 @@ ORDERS = Table(
     Column("expires_us", Integer, nullable=False),
     Column("closed", Text, nullable=False),  # the reason, "" while it is open
     CheckConstraint("running >= 0", "contracts_end_once"),
-    Index("orders_open_by_account", "account", "order", sqlite_where=text("closed = ''")),
-    Index("orders_by_account", "account", "order"),
+    Index("orders_open", "account", "order", sqlite_where=text("closed = ''")),  # each is in one of these
+    Index("orders_closed", "account", "order", sqlite_where=text("closed != ''")),
 )
 
-OPEN = text("closed = ''")
+OPEN, CLOSED = text("closed = ''"), text("closed != ''")
 SCREEN = ("minimums", "flags", "only", "blocked")
 NO_SCREEN = b"[{},[],[],[]]"
 
@@ -167,12 +167,9 @@ def order_rows(
     connection: Connection, account: str, *, every: bool = False, after: int = 0, most: int = -1
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """(order, row) of an account's open orders (`every`: closed too); `most` + 1 of them."""
-    wanted = select(ORDERS).where(ORDERS.c.account == place_of(account), ORDERS.c.order > after)
-    if not every:
-        wanted = wanted.where(OPEN)
-    if most >= 0:
-        wanted = wanted.limit(most + 1)
-    for row in rows(connection, wanted.order_by(ORDERS.c.order)):
+    of_his = select(ORDERS).where(ORDERS.c.account == place_of(account), ORDERS.c.order > after)
+    wanted = ordered([of_his.where(OPEN), *([of_his.where(CLOSED)] if every else [])], "order", most)
+    for row in rows(connection, wanted):
         del row["account"]
         row |= zip(SCREEN, loads(row.pop("screen").encode() or NO_SCREEN), strict=True)
         yield row["order"], row

@@ -21,14 +21,14 @@ from pathlib import Path
 
 import nats.errors
 import uvloop
-from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 from nats.js.errors import APIError
 
-from events import subjects
+from events import faults, subjects
 from events.archive import Archive, ArchiveError
 from events.collecting import rarely
 from events.commit import Commit
+from events.connection import Connection
 from events.keys import BadKeyError, Key
 from events.log import (
     CommitReader,
@@ -44,9 +44,14 @@ from events.wire import dumps
 from projections import feed
 from projections.queries import reply
 from projections.store import Store, StoreError, batches
+from projections.tables import chunks
 from projections.waiting import Question, TooManyError, Waiting
 
 PULSE_S = 0.5
+CHECKPOINT_S = 1.0
+FEW_PAGES = 2000  # of the store's WAL; so many the writer moves itself in some milliseconds
+MOST_PAGES = 16 * 1024  # where the WAL is to begin anew
+MOST_MESSAGES = 4000  # of the feed, in memory at once, where many were stored and not published
 MOST_COMING = 16 * 1024  # queries that were not looked at yet; what comes beyond is dropped, and asked again
 MOST_COMING_BYTES = 16 * 1024 * 1024
 PATIENCE_S = 30.0  # for the server, and for the exchange to make the streams
@@ -57,7 +62,7 @@ ERRORS = (ArchiveError, BadKeyError, UnreachableError, NotAdmittedError, StoreEr
 class Service:
     """The store and one connection: follows, answers, and says how far it is."""
 
-    def __init__(self, nc: Nats, store: Store, archive: Archive | None = None) -> None:
+    def __init__(self, nc: Connection, store: Store, archive: Archive | None = None) -> None:
         self._nc, self._store, self._archive = nc, store, archive
         self._progress = store.progress()
         self._number, self._hash = store.cursor()
@@ -74,7 +79,7 @@ class Service:
             pending_bytes_limit=MOST_COMING_BYTES,
         )
         try:
-            await together(self._follow(), self._answer(), self._pulse())
+            await together(self._follow(), self._answer(), self._pulse(), self._checkpoint())
         finally:
             with contextlib.suppress(nats.errors.Error):
                 await queries.unsubscribe()
@@ -99,8 +104,8 @@ class Service:
     async def _follow(self) -> None:
         """JOURNAL into the store, and out to the feed."""
         with self._store.transaction() as connection:
-            messages = feed.to_publish(connection, self._progress.published)
-        await self._publish(messages)
+            for messages in chunks(feed.to_publish(connection, self._progress.published), MOST_MESSAGES):
+                await self._publish(messages)
         self._progress = self._progress._replace(published=self._number)
         await self._say()
         sequence, number, last, _ = self._progress
@@ -123,9 +128,10 @@ class Service:
 
     async def _store_and_publish(self, batch: Sequence[Commit]) -> None:
         """Commits that follow the store's last: the feed is on its way while they are stored."""
-        published = asyncio.create_task(self._publish(self._store.tell(batch)))
+        sent = asyncio.Event()
+        published = asyncio.create_task(self._publish(self._store.tell(batch), sent))
         try:
-            await asyncio.sleep(0)  # the messages are handed to the system before it is busy with the store
+            await sent.wait()
             self._store.keep(self._progress)
             self._number, self._hash = batch[-1].number, batch[-1].hash
             await published
@@ -144,15 +150,20 @@ class Service:
                 )
         return [commit for commit in commits if commit.number > self._number]
 
-    async def _publish(self, messages: Sequence[feed.Message]) -> None:
-        """These messages of the feed, again and again until the server has them all."""
+    async def _publish(self, messages: Sequence[feed.Message], sent: asyncio.Event | None = None) -> None:
+        """These messages of the feed, again and again until the server has them all. `sent` is set when
+        they were handed to the system, or could not be."""
+        most = self._nc.max_payload
+        for subject, data in messages:
+            if len(data) > most:  # one event; who misses it sees a gap, and may not be told another way
+                print(f"{subject}: {len(data)} bytes are more than the server takes", file=sys.stderr)
         while True:
             try:
-                for subject, data in messages:
-                    if len(data) <= self._nc.max_payload:
-                        await self._nc.publish(subject, data)
-                    else:  # one event; who misses it sees a gap, and may not be told another way
-                        print(f"{subject}: {len(data)} bytes are more than the server takes", file=sys.stderr)
+                try:
+                    await self._nc.publish_all(message for message in messages if len(message[1]) <= most)
+                finally:
+                    if sent is not None:
+                        sent.set()
                 await self._nc.flush(timeout=5)
                 return
             except (nats.errors.Error, TimeoutError) as error:
@@ -170,6 +181,22 @@ class Service:
         """How far the feed is. Who does not hear it hears the next one."""
         with contextlib.suppress(nats.errors.Error):
             await self._nc.publish(subjects.PULSE_FEED, dumps({"commit": self._progress.published}))
+
+    async def _checkpoint(self) -> None:
+        """Every second move what was written from the store's WAL into its file, by a thread: who writes
+        waits for no disk. While he writes all the time the WAL grows; when it is long and almost all of it
+        was moved, he moves the rest himself, and it begins anew."""
+        self._store.leave_checkpoints()
+        loop = asyncio.get_running_loop()
+        with Store(self._store.path) as store, ThreadPoolExecutor(1, "checkpoints") as mover:
+            while True:
+                await asyncio.sleep(CHECKPOINT_S)
+                for _ in range(3):
+                    pages, moved = await loop.run_in_executor(mover, store.checkpoint)
+                    if pages - moved <= FEW_PAGES:
+                        break
+                if pages > MOST_PAGES:
+                    self._store.checkpoint()
 
     async def _take(self, message: Msg) -> None:
         """A query. The server sees to it that the subject names who asks; the reply goes to nobody else."""
@@ -233,7 +260,8 @@ def main() -> int:
     rarely()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(given.server, Key.load(given.creds), given.store, given.archive))
+            work = serve(given.server, Key.load(given.creds), given.store, given.archive)
+            runner.run(faults.steps("projections", work))
     except ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

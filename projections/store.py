@@ -24,7 +24,7 @@ from projections.tables import METADATA, Fold, Handler, Moment, text_of
 SCHEMA = 2  # of these tables; a store of another one is rebuilt
 APPLICATION = 0x436F7265  # "Core": SQLite's application id, so that no other file is taken for a store
 CACHE_KIB = 32 * 1024  # of the file's pages in memory
-MOST_EVENTS = 4000  # of the commits in one transaction, where there is more than one commit
+MOST_EVENTS = 2000  # of the commits in one transaction, where there is more than one commit
 
 CURSOR = Table(
     "cursor",
@@ -117,6 +117,20 @@ class Store:
         except OperationalError as error:  # a full disk, a file that another process holds
             raise StoreError(f"{self.path}: {error.orig}") from error
 
+    def leave_checkpoints(self) -> None:
+        """Never move what was written from the WAL into the file, but by `checkpoint`."""
+        self._driver.execute("PRAGMA wal_autocheckpoint = 0")
+
+    def checkpoint(self) -> tuple[int, int]:
+        """Move what was written from the WAL into the file, as far as nobody reads what was there before.
+        Others may write meanwhile. Returns the pages in the WAL, and how many of these are in the file.
+        Raises StoreError."""
+        try:
+            _, pages, moved = self._driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.OperationalError as error:  # a full disk
+            raise StoreError(f"{self.path}: {error}") from error
+        return pages, moved
+
     def cursor(self) -> tuple[int, str]:
         """Number and hash of the last commit folded; (0, 64 zeros) before the first."""
         with self.transaction() as connection:
@@ -193,6 +207,12 @@ class Store:
         self.tell(commits)
         self.keep(progress)
 
+    def _check(self) -> None:
+        """What is remembered is what the tables say. O(accounts)."""
+        if self._folds is not None:
+            with self.transaction() as connection:
+                assert self._folds.memory() == _Folds(connection).memory()
+
     def _remember(self) -> "_Folds":
         """The folds, with what they remember of the tables. O(accounts)."""
         with self.transaction() as connection:
@@ -207,18 +227,23 @@ class _Folds:
         self.cursor = cursor(connection)
         moment = self._moment = Moment(self.cursor[0], market.now_us(connection))
         self._feed, self._told_us = feed.Fold(connection), moment.now_us
-        money = accounts.Fold(connection, moment)
+        self._market, self._money = market.Fold(connection, moment), accounts.Fold(connection, moment)
         self._folds: tuple[Fold, ...] = (
-            market.Fold(connection, moment),
-            money,
+            self._market,
+            self._money,
             machines.Fold(),
-            contracts.Fold(money.balances),
-            orders.Fold(money.balances),  # behind contracts, of which it asks whose orders they were
+            contracts.Fold(self._money.balances),
+            orders.Fold(self._money.balances),  # behind contracts, of which it asks whose orders they were
         )
         self._handlers: dict[type[Event], list[Handler]] = defaultdict(list)
         for fold in self._folds:
             for kind, handler in fold.handlers().items():
                 self._handlers[kind].append(handler)
+
+    def memory(self) -> tuple[object, ...]:
+        """All that is remembered between transactions."""
+        at = (self.cursor, self._moment, self._told_us)
+        return (*at, self._market.row, self._money.balances, self._feed.feeds)
 
     def tell(self, commit: Commit) -> list[feed.Message]:
         """What the feed says of the next commit."""

@@ -5,11 +5,22 @@ is the same statement again and again: its text is made once, and handed to the 
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from itertools import islice
+from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Connection, MetaData, Select, Table, bindparam
+from sqlalchemy import (
+    CompoundSelect,
+    Connection,
+    Executable,
+    MetaData,
+    Select,
+    Table,
+    bindparam,
+    text,
+    union_all,
+)
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.expression import ClauseElement
 
@@ -17,6 +28,7 @@ from events.records import Event
 
 METADATA = MetaData()
 
+T = TypeVar("T")
 _DIALECT = sqlite.dialect(paramstyle="qmark")
 
 
@@ -45,6 +57,13 @@ class Fold(Protocol):
         """Write what changed; inside a transaction."""
 
 
+def chunks(values: Iterable[T], most: int) -> Iterator[Sequence[T]]:
+    """The values, at most `most` at once."""
+    iterator = iter(values)
+    while chunk := tuple(islice(iterator, most)):
+        yield chunk
+
+
 def text_of(statement: ClauseElement, *names: str) -> str:
     """The statement as SQL text for the driver, its values being those of `names`, in that order."""
     compiled: Any = statement.compile(dialect=_DIALECT)
@@ -64,7 +83,14 @@ def upsert_of(table: Table, key: Sequence[str], changed: Sequence[str], given: s
     return f"{insert_of(table, given)} ON CONFLICT ({', '.join(key)}) DO UPDATE SET {values}"
 
 
-def rows(connection: Connection, wanted: Select[Any]) -> Iterator[dict[str, Any]]:
+def ordered(parts: Sequence[Select[Any]], key: str, most: int) -> CompoundSelect[Any]:
+    """The rows of all parts in the order of `key`, `most` + 1 of them; -1: all. Parts that an index gives in
+    this order are merged, and none is read further than it must."""
+    whole = union_all(*parts).order_by(text(f'"{key}"'))
+    return whole if most < 0 else whole.limit(most + 1)
+
+
+def rows(connection: Connection, wanted: Executable) -> Iterator[dict[str, Any]]:
     """The rows as dicts by column name; plain str, which SQLAlchemy's own names are not always."""
     result = connection.execute(wanted)
     columns = result.keys()

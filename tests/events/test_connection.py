@@ -5,6 +5,7 @@ from urllib.parse import urlparse
 
 import pytest
 from nats.aio.msg import Msg
+from nats.errors import ConnectionClosedError, MaxPayloadError
 from nats.js.api import StreamConfig
 
 from events.connection import Connection
@@ -57,5 +58,28 @@ def test_a_bad_message_deafens_nobody(nats_server: str, line: bytes) -> None:
             while b"good" not in found:
                 found += [stored.data for stored in await reader.next_batch()]
         await nc.close()
+
+    asyncio.run(go())
+
+
+def test_many_messages_at_once(nats_server: str) -> None:
+    async def go() -> None:
+        nc = Connection()
+        await nc.connect(nats_server, allow_reconnect=False)
+        heard = await nc.subscribe("b.>")
+        told = [(f"b.{n % 3}", b"x" * (n % 200) + b"\r\n%d" % n) for n in range(20_000)]
+        await nc.publish_all(told)
+        await nc.publish_all([])
+        async with asyncio.timeout(20):
+            for subject, data in told:
+                message = await heard.next_msg(timeout=20)
+                assert (message.subject, message.data) == (subject, data)
+        with pytest.raises(MaxPayloadError):
+            await nc.publish_all([("b.1", b"small"), ("b.1", bytes(nc.max_payload + 1))])
+        await nc.flush()
+        assert heard.pending_msgs == 0
+        await nc.close()
+        with pytest.raises(ConnectionClosedError):
+            await nc.publish_all([("b.1", b"small")])
 
     asyncio.run(go())

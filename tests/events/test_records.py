@@ -116,7 +116,7 @@ def test_parts_out_of_order_are_found() -> None:
         assembler = c.Assembler()
         for message in order[:-1]:
             assembler.add(message)
-        with pytest.raises(BadRecordError, match=r"part \d of a commit follows part \d"):
+        with pytest.raises(BadRecordError, match=r"part \d of \d of a commit follows part \d of \d"):
             assembler.add(order[-1])
 
 

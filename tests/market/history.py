@@ -2,8 +2,10 @@
 
 import random
 
+from events.log import Stored
 from events.records import Answered, OrdersAnswered
-from events.subjects import CLIENT
+from events.requests import encode
+from events.subjects import CLIENT, intake
 from tests.market.play import Play, key_of
 
 TRADERS = [f"t{n}" for n in range(6)]
@@ -39,9 +41,9 @@ NONSENSE: tuple[tuple[str, dict[str, object]], ...] = (
 class History(Play):
     """A play that goes on by dice."""
 
-    def __init__(self, seed: int, *, twin: bool = False) -> None:
+    def __init__(self, seed: int, *, twin: bool = False, forgers: bool = True) -> None:
         super().__init__(twin=twin, hour_us=HOUR_US, lost_us=HOUR_US // 10)
-        self.dice = random.Random(seed)
+        self.dice, self.forgers = random.Random(seed), forgers
         for name in TRADERS:
             self.account(name, self.dice.randrange(4), present=self.dice.random() < 0.9)
             if self.dice.random() < 0.8:
@@ -129,15 +131,24 @@ class History(Play):
         self.ask(who, "orders", orders=wanted)
 
     def notary(self) -> None:
-        """It checks, and now and then it finds a false one."""
+        """It checks, and now and then it finds a false signature."""
         self.own("checked", through=self.dice.randrange(1, len(self.requests) + 2))
-        if self.dice.random() < 0.5:
+        if self.dice.random() < 0.5 and self.forgers:
             who = self.dice.choice((*TRADERS, "stranger", "operator"))
-            self.own("suspend", account=self.public(who), request=self.dice.randrange(1, len(self.requests)))
+            self.own("suspend", account=self.public(who), request=self.forged_request(who))
             if self.dice.random() < 0.9:
                 self.ask("operator", "reinstate", account=self.public(who), reason="dice")
             if who == "operator":
                 self.ask("operator", "unfreeze", reason="dice")
+
+    def forged_request(self, who: str) -> int:
+        """A request in somebody's name, signed by another; returns its sequence."""
+        self.numbers[who] = self.numbers.get(who, 0) + 1
+        subject = intake(self.public(who), "leave")
+        body = {"session": self.session, "number": self.numbers[who], "machine": "elsewhere"}
+        data = encode(self.key("forger"), subject, body)
+        self.send(Stored(len(self.requests) + 1, self.time_ns, subject, data))
+        return len(self.requests)
 
     def time(self) -> None:
         if self.dice.random() < 0.4 and self.state.dues and not self.state.frozen:

@@ -12,7 +12,6 @@ from exchange.book import ASK, BID
 from exchange.state import State
 from projections import accounts, contracts, machines, market, orders
 from projections.queries import reply
-from projections.replay import replay
 from projections.store import Store, digest, rebuild
 from tests.projections.history import OPERATOR, TRADERS, Market
 
@@ -87,6 +86,7 @@ def follow(history: Market) -> Counter[str]:
         for commit in history.commits(STEPS):
             log.append(commit)
             store.apply([commit])
+            store._check()
             seen.update(event.kind for _, event in commit.events)
             with store.transaction() as connection:
                 compare(connection, history.engine.state)
@@ -106,7 +106,7 @@ def as_of_the_middle(log: list[Commit]) -> None:
     for commit in log[:middle]:
         for _, event in commit.events:
             state.fold(event)
-    with replay(log, middle) as then, then.transaction() as connection:
+    with rebuild(log[:middle]) as then, then.transaction() as connection:
         compare(connection, state)
 
 

@@ -49,7 +49,7 @@ def test_since() -> None:
 def test_what_is_published_is_what_is_asked() -> None:
     with rebuild(commits(*opening(), *trading())) as store:
         with store.transaction() as connection:
-            messages, late = to_publish(connection, 0), to_publish(connection, 5)
+            messages, late = list(to_publish(connection, 0)), list(to_publish(connection, 5))
         assert late == [message for message in messages if loads(message[1])["commit"] > 5]
         told: dict[str, list[Any]] = defaultdict(list)
         for subject, data in messages:

@@ -6,18 +6,26 @@ from typing import Any
 import pytest
 
 from events.records import (
+    AccountReinstated,
+    AccountSuspended,
     AskAmended,
     AskPlaced,
     BidAmended,
     BidPlaced,
     ClockMoved,
+    ContractEnded,
+    ContractOpened,
     Deposited,
     Event,
     Halted,
     MachineStated,
+    OrderClosed,
+    OrdersAnswered,
     PartyBack,
     PartyLost,
     Resumed,
+    RulesChanged,
+    SignaturesChecked,
 )
 from events.wire import dumps, loads
 from projections.queries import reply
@@ -316,6 +324,69 @@ def test_answers_first_one_stays() -> None:
         assert ask(store, BUYER, "answer", session=0, number=0) is None
         assert ask(store, SELLER, "answer", session=7, number=1) is None
         assert ask(store, OPERATOR, "answer", session=7, number=1) == answered(OPERATOR, 1).wire()
+
+
+def test_answers_to_many_orders() -> None:
+    each = [("", 5, [[9, 100]], 0, 0), ("R3/price/range", 0, None, 0, 0)]
+    many = OrdersAnswered(BUYER.public, 7, 2, "c0", each)
+    first = [answered(BUYER, 1), many, answered(SELLER, 2)]
+    later = [answered(BUYER, 2, "R12/number/other-content"), answered(BUYER, 3)]
+    with made(*opening(), first, later) as store:
+        assert ask(store, BUYER, "answer", session=7, number=2) == loads(dumps(many.wire()))
+        assert ask(store, BUYER, "answer", session=7, number=3) == answered(BUYER, 3).wire()
+        assert ask(store, SELLER, "answer", session=7, number=2) == answered(SELLER, 2).wire()
+
+
+def test_an_answer_is_found_in_a_commit_that_takes_several_messages() -> None:
+    many: list[Event] = [answered(BUYER, n, "x" * 100, session=8) for n in range(1, 2001)]
+    with made(*opening(), many) as store:
+        assert len(ask(store, BUYER, "feed")) > 3
+        for number in (1, 700, 2000):
+            found = ask(store, BUYER, "answer", session=8, number=number)
+            assert found == answered(BUYER, number, "x" * 100, session=8).wire()
+
+
+def test_suspended_and_reinstated() -> None:
+    suspended: list[Event] = [AccountSuspended(BUYER.public, 77), RulesChanged(2), SignaturesChecked(78)]
+    with made(*opening(), suspended) as store:
+        assert ask(store, BUYER, "account")["suspended"] == 77
+        assert ask(store, SELLER, "account")["suspended"] == 0
+        status = ask(store, OTHER, "status")
+        assert (status["rules"], status["checked"]) == (2, 78)
+        assert ask(store, BUYER, "feed")[-1]["events"] == [suspended[0].wire()]
+    with made(*opening(), suspended, [AccountReinstated(BUYER.public, "a mistake")]) as store:
+        assert ask(store, BUYER, "account")["suspended"] == 0
+
+
+def test_pages_of_open_and_closed_orders_and_contracts_are_in_order() -> None:
+    """An account that buys and sells: every page boundary, with what runs and what ended side by side."""
+    bids: list[Event] = [BidPlaced(n, BUYER.public, 100, 9, {}, [], [], [], 0) for n in range(1, 9)]
+    asks: list[Event] = [AskPlaced(10 + n, SELLER.public, "box", 100, 9, 0) for n in range(2)]
+    asks.append(AskPlaced(12, BUYER.public, "box", 100, 9, 0))
+    opened: list[Event] = []
+    for n in range(1, 9):
+        buys, sells, number = (BUYER, SELLER, 10) if n % 3 else (OTHER, BUYER, 12)
+        opened.append(ContractOpened(n, n, number, buys.public, sells.public, "box", 100, HOUR))
+    money: list[Event] = [Deposited(OTHER.public, 1000, "x")]
+    ended: list[Event] = []
+    for n in (2, 3, 6, 7):
+        buyer, seller = opened[n - 1].accounts()
+        ended.append(ContractEnded(n, buyer, seller, "lost"))
+    closed: list[Event] = [OrderClosed(n, BUYER.public, "cancelled") for n in (1, 4, 5)]
+    with made(*opening(), [*bids, *asks, *money, *opened], ended, closed) as store:
+        for what, key, every, live in (
+            ("orders", "order", [1, 2, 3, 4, 5, 6, 7, 8, 12], [2, 3, 6, 7, 8, 12]),
+            ("contracts", "contract", [1, 2, 3, 4, 5, 6, 7, 8], [1, 4, 5, 8]),
+        ):
+            for wanted, all_of_them in ((every, True), (live, False)):
+                for most in (1, 2, 3, 20):
+                    found: list[int] = []
+                    while page := ask(
+                        store, BUYER, what, all=all_of_them, after=max(found, default=0), most=most
+                    ):
+                        found += [row[key] for row in page]
+                    assert found == wanted
+            assert [row["contract"] for row in ask(store, OTHER, "contracts", all=True)] == [3, 6]
 
 
 @pytest.mark.parametrize("what", ["account", "statement", "orders", "contracts"])

@@ -255,6 +255,66 @@ def test_killed_at_any_point_it_goes_on(service: Projections) -> None:
         assert store.progress().commit == len(log)
 
 
+def test_who_dies_between_feed_and_store_is_followed_by_one_that_says_the_same(
+    service: Projections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = tmp_path / "faults"
+    faults.mkdir()
+    monkeypatch.setenv("COREHOUR_FAULTS", str(faults))
+
+    async def test() -> None:
+        nc = await connect(service.server, BUYER, name="buyer")
+        try:
+            await journal(nc, LOG[:4])
+            service.start()
+            await until(nc, 4)
+            (faults / "projections.before-commit").touch()
+            told = await nc.subscribe(subjects.feed(BUYER.public))
+            await nc.flush()
+            await journal(nc, LOG[4:6])
+            early = [loads((await told.next_msg(timeout=PATIENCE_S)).data)]
+            assert await asyncio.to_thread(service.end, 0) == (-signal.SIGKILL, "")
+            with Store(service.store) as store:
+                assert store.cursor()[0] < early[0]["commit"]
+            service.start()
+            await until(nc, 6)
+            await nc.flush()
+            while told.pending_msgs:
+                early.append(loads((await told.next_msg()).data))
+            numbers = [message["n"] for message in early]  # of what was stored, and maybe not published, too
+            assert numbers[0] == 4
+            assert numbers.count(4) == 2
+            assert {4, 5} <= set(numbers) <= {1, 2, 3, 4, 5}
+            for message in early:
+                assert message == early[numbers.index(message["n"])]
+        finally:
+            await nc.close()
+
+    run(test())
+    assert service.end() == (0, "")
+    with Store(service.store) as store, rebuild(LOG[:6]) as fresh:
+        assert digest(store) == digest(fresh)
+
+
+def test_what_was_written_is_moved_into_the_file_while_it_runs(service: Projections) -> None:
+    async def test() -> None:
+        nc = await connect(service.server, BUYER, name="buyer")
+        try:
+            await journal(nc, LOG)
+            service.start()
+            await until(nc, len(LOG))
+            while not holds(service.store, LOG[-1].hash):  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.05)
+        finally:
+            await nc.close()
+
+    def holds(path: Path, text: str) -> bool:
+        return text.encode() in path.read_bytes()
+
+    run(test())
+    assert service.end() == (0, "")
+
+
 def test_a_query_that_fails_ends_nothing(service: Projections) -> None:
     async def test() -> None:
         buyer = await Client.connect(service.server, BUYER, name="buyer")

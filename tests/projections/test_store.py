@@ -1,4 +1,4 @@
-"""The store: cursor and chain, rebuilding, what is refused; and replay as of any commit."""
+"""The store: cursor and chain, rebuilding, and what is refused."""
 
 import os
 import sqlite3
@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from events.commit import Commit
 from events.records import Deposited, HourCharged
 from projections import store as module
-from projections.replay import as_of, replay
+from projections.feed import Message, to_publish
 from projections.store import Progress, Store, StoreError, batches, digest, rebuild
 from projections.tables import METADATA
-from tests.projections.journal import BUYER, HOUR, SELLER, commits, opening, trading
+from tests.projections.journal import BUYER, SELLER, commits, opening, trading
 
 LOG = commits(*opening(), *trading())
 
@@ -24,6 +25,7 @@ def test_any_batches_give_the_same_rows(tmp_path: Path) -> None:
         with Store(tmp_path / f"{size}.sqlite") as live:
             for start in range(0, len(LOG), size):
                 live.apply(LOG[start : start + size], Progress(start, start, "x", start))
+                live._check()
             assert digest(live) == expected
     with rebuild(LOG[:-1]) as shorter:
         assert digest(shorter) != expected
@@ -80,6 +82,75 @@ def test_a_broken_chain_is_refused_and_nothing_of_the_batch_is_kept(tmp_path: Pa
             store.apply([LOG[3], LOG[4], forged])
         assert digest(store) == before
         store.apply(LOG[3:])
+
+
+def test_what_is_told_is_what_is_stored_whoever_dies_in_between(tmp_path: Path) -> None:
+    with Store(tmp_path / "s") as store:
+        store.apply(LOG[:3])
+        before = digest(store)
+        told = store.tell(LOG[3:6])
+        assert digest(store) == before
+    with Store(tmp_path / "s") as store:  # the one before died, and its successor has other batches
+        assert [message for commit in LOG[3:6] for message in again(store, commit)] == told
+        with store.transaction() as connection:
+            assert list(to_publish(connection, 3)) == told
+        store.apply(LOG[6:])
+        with rebuild(LOG) as fresh:
+            assert digest(store) == digest(fresh)
+
+
+def again(store: Store, commit: Commit) -> list[Message]:
+    told = store.tell([commit])
+    store.keep()
+    return told
+
+
+def test_what_cannot_be_stored_changes_nothing_and_comes_again(tmp_path: Path) -> None:
+    with Store(tmp_path / "s") as store, sqlite3.connect(tmp_path / "s") as spoiler:
+        store.apply(LOG[:3])
+        before = digest(store)
+        spoiler.execute("CREATE TRIGGER full BEFORE INSERT ON orders BEGIN SELECT RAISE(ABORT, 'full'); END")
+        spoiler.commit()
+        with pytest.raises(sqlite3.IntegrityError, match="full"):
+            store.apply(LOG[3:5])
+        assert digest(store) == before
+        spoiler.execute("DROP TRIGGER full")
+        spoiler.commit()
+        store.apply(LOG[3:])
+        with rebuild(LOG) as fresh:
+            assert digest(store) == digest(fresh)
+    spoiler.close()
+
+
+def test_two_that_write_one_store_are_found(tmp_path: Path) -> None:
+    with Store(tmp_path / "s") as one, Store(tmp_path / "s") as other:
+        one.apply(LOG[:2])
+        other.apply(LOG[2:4])
+        expected = digest(other)
+        with pytest.raises(StoreError, match="another process writes it"):
+            one.apply(LOG[2:5])
+        assert digest(one) == expected
+        one.apply(LOG[4:])
+        with rebuild(LOG) as fresh:
+            assert digest(one) == digest(fresh)
+
+
+def test_the_wal_goes_into_the_file_by_another_connection(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    wal = Path(f"{path}-wal")
+    log = commits(*opening(), *[[Deposited(BUYER.public, 1, "x" * 190)] * 100 for _ in range(20)], [])
+    with Store(path) as store, Store(path) as mover:
+        store.leave_checkpoints()
+        for commit in log[:-1]:
+            store.apply([commit])
+        grown = wal.stat().st_size
+        pages, moved = mover.checkpoint()
+        assert pages == moved > 100
+        store.apply(log[-1:])
+        assert wal.stat().st_size == grown  # it begins anew
+        assert mover.checkpoint()[0] < pages
+        with rebuild(log) as fresh:
+            assert digest(store) == digest(fresh)
 
 
 def test_money_that_was_not_held_is_refused() -> None:
@@ -147,20 +218,4 @@ def test_batches_are_bounded_by_events() -> None:
     large = commits(*opening(), *[[Deposited(BUYER.public, 1, "x")] * 1500 for _ in range(5)])
     grouped = list(batches(large))
     assert [commit for batch in grouped for commit in batch] == large
-    assert [len(batch) for batch in grouped] == [4, 2, 1]
-
-
-def test_as_of_any_commit() -> None:
-    for number in range(len(LOG) + 1):
-        with replay(LOG, number) as store:
-            assert store.cursor()[0] == number
-        seen = as_of(LOG, number)
-        assert seen["commit"] == number
-        assert sum(row["free"] + row["held"] for row in seen["accounts"]) == 0
-    then = as_of(iter(LOG), 4)
-    assert then["book"] == {"bids": [[200_000, 1, 1]], "asks": [[100_000, 2, 1]]}
-    assert [(row["contract"], row["until_us"]) for row in then["contracts"]] == [(1, HOUR), (2, HOUR)]
-    assert [row["free"] for row in then["accounts"]] == [-5_000_000, 0, 4_800_000, 0, 0]
-    assert then["status"]["contracts"] == 2
-    with pytest.raises(StoreError, match="there is no commit 99 yet"):
-        replay(LOG, 99)
+    assert [len(batch) for batch in grouped] == [3, 1, 1, 1, 1]

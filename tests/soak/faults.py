@@ -1,0 +1,152 @@
+"""Long runs of faults: `python -m tests.soak.faults --seeds 1..40 --kind exchange-kill`, or `make soak`.
+
+A seed is a round: a real market, people who trade, faults at moments that the seed chooses, and the proof
+(tests/soak/rounds.py). Rounds that are done are kept in var/soak/faults.jsonl, so a run that was stopped
+goes on where it was, and starts anew when what it tests has changed. A failure says the command that has
+it again, and keeps its directory. `--report` puts what was done into docs/reliability.md.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+from tests.soak import book
+from tests.soak.result import Result
+from tests.soak.rounds import ROUNDS, SkippedError
+
+LOG = book.ROOT / "var/soak/faults.jsonl"
+TESTED = ("events/*.py", "exchange/*.py", "exchange/_*.p*", "projections/*.py", "tests/soak/*.py")
+ROUND_S = 420.0  # a bound for hanging
+SEEDS = {  # of `make soak`
+    "exchange-kill": 40,
+    "projections-kill": 10,
+    "server-kill": 10,
+    "lost-tail": 10,
+    "pause": 10,
+    "cut": 10,
+    "disk-full": 5,
+    "clock": 10,
+    "damage": 10,
+}
+
+
+def version() -> str:
+    """One digest of all that a run depends on."""
+    return book.digest(sorted(file for pattern in TESTED for file in book.ROOT.glob(pattern)))
+
+
+def rows() -> list[dict[str, object]]:
+    """What was done, the oldest first."""
+    found = []
+    for line in LOG.read_text().splitlines() if LOG.exists() else []:
+        try:
+            found.append(json.loads(line))
+        except ValueError:  # half a line, of a process that was killed
+            continue
+    return found
+
+
+def keep(row: dict[str, object]) -> None:
+    """Add a line that is there even if this process is killed right after."""
+    LOG.parent.mkdir(parents=True, exist_ok=True)
+    with LOG.open("a") as log:
+        log.write(f"{json.dumps(row)}\n")
+        log.flush()
+        os.fsync(log.fileno())
+
+
+async def play(kind: str, seed: int, directory: Path, times: int = 0) -> Result:
+    """One round. Raises what did not hold, or SkippedError."""
+    round_of, usual = ROUNDS[kind]
+    async with asyncio.timeout(ROUND_S):
+        return await round_of(directory, random.Random(f"{kind}/{seed}"), times or usual)
+
+
+def run(kind: str, seeds: range, again: bool) -> bool:
+    """Do the seeds that are not done; tell whether all went well."""
+    tested = version()
+    done = {row["seed"] for row in rows() if (row["kind"], row["version"]) == (kind, tested)}
+    for seed in seeds:
+        if seed in done and not again:
+            continue
+        print(f"{kind} {seed}: ", end="", flush=True)
+        directory = Path(tempfile.mkdtemp(prefix="corehour-soak-"))
+        began = time.monotonic()
+        try:
+            result = asyncio.run(play(kind, seed, directory))
+        except SkippedError as reason:
+            print(f"skipped: {reason}", flush=True)
+            shutil.rmtree(directory, ignore_errors=True)
+            return True
+        except Exception:
+            failed(kind, seed, directory)
+            return False
+        seconds = round(time.monotonic() - began, 1)
+        shutil.rmtree(directory, ignore_errors=True)
+        row = {"kind": kind, "seed": seed, "seconds": seconds, "version": tested, "day": time.strftime("%F")}
+        keep(
+            row
+            | {
+                "faults": result.faults,
+                "points": result.points,
+                "market": result.market,
+                "details": result.details,
+            }
+        )
+        told = ", ".join(f"{name} {count}" for name, count in (result.faults | result.market).items())
+        print(
+            f"{told}; {seconds:g} s", *(f"\n  {note} ({n}x)" for note, n in result.notes.items()), flush=True
+        )
+    return True
+
+
+def failed(kind: str, seed: int, directory: Path) -> None:
+    """Say how to have a failure again, and where what is left of it is."""
+    kept = LOG.with_name(f"failed-{kind}-{seed}")
+    shutil.rmtree(kept, ignore_errors=True)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(directory, kept)
+    whole = traceback.format_exc()
+    (kept / "failed.txt").write_text(whole)
+    print(f"failed\n{whole[-6000:]}\nlogs and streams: {kept}")
+    print(f"again: {sys.executable} -m tests.soak.faults --kind {kind} --seeds {seed}", flush=True)
+
+
+def seeds_of(text: str) -> range:
+    """`7` or `1..40`, both included."""
+    first, _, last = text.partition("..")
+    return range(int(first), int(last or first) + 1)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.soak.faults", description=__doc__)
+    parser.add_argument("--seeds", type=seeds_of, metavar="A..B", help="these; one alone is done again")
+    parser.add_argument("--kind", choices=ROUNDS, help="this kind of fault alone")
+    parser.add_argument("--report", action="store_true", help="put what was done into docs/reliability.md")
+    given = parser.parse_args()
+    try:
+        if given.report:
+            from tests.soak.report import report
+
+            report(rows())
+            return 0
+        for kind in [given.kind] if given.kind else list(ROUNDS):
+            seeds = given.seeds or range(1, SEEDS[kind] + 1)
+            if not run(kind, seeds, len(seeds) == 1):
+                return 1
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from here")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
