@@ -26,14 +26,17 @@ def report(rows: list[Row], document: Path = DOCUMENT) -> str:
         failed = sum("failed" in row for row in {row["seed"]: row for row in of_kind}.values())
         faults: Counter[str] = Counter()
         for row in done:
-            faults.update(row["faults"])
+            for name, count in row["faults"].items():
+                faults[name.rpartition(": ")[2]] += count  # what it came to; what was struck is in the rows
             market.update(row["market"])
         total = f"| **{kind}** | {faults.total():,} | {len(done)} | {failed} |"
-        named = [f"| {name} | {count:,} | | |" for name, count in faults.most_common()]
-        lines += [total, *(named if len(named) > 1 else [])]
-        points = {point for row in done for point in row["points"]}
-        if points:
-            lines.append(f"| different awaits at which it died | {len(points)} | | |")
+        lines += [total, *(f"| {name} | {count:,} | | |" for name, count in faults.most_common())]
+        points: dict[str, set[str]] = {}  # by version, since a line that moved is no other await
+        for row in done:
+            points.setdefault(row["version"], set()).update(row["points"])
+        most = max(map(len, points.values()), default=0)
+        if most:
+            lines.append(f"| different awaits at which it died | {most} | | |")
     if market.total():
         told = ", ".join(f"{market[name]:,} {name}" for name in MARKET)
         lines += ["", f"Meanwhile: {told.replace('charged', 'hours charged')}."]
