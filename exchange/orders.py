@@ -113,6 +113,14 @@ def alone(d: Decision, request: Request) -> Outcome:
     return ORDERS[request.kind](d, request.account, request.body)
 
 
+def _most(d: Decision, body: dict[str, Any]) -> int:
+    """How many slots an order may match at once; one that is amended has its size where none is given."""
+    if body["size"] is not None:
+        return int(body["size"])
+    order = d.state.orders.get(body["order"])
+    return order.size if order is not None else 0
+
+
 def many(d: Decision, request: Request) -> list[Answer]:
     """A request of many orders: each is done, or refused, as if it had come alone (R12)."""
     answers: list[Answer] = []
@@ -121,7 +129,7 @@ def many(d: Decision, request: Request) -> list[Answer]:
         kind, body, code = admit_order(order)
         outcome = Outcome()
         if not code:
-            slots += body["size"] or 0
+            slots += _most(d, body)
             try:
                 if slots > MOST_CPUS:  # what they match must fit in one answer
                     raise Refusal("R12/orders/too-many")

@@ -655,6 +655,20 @@ def test_R12_many_orders_in_one_request_are_done_one_by_one() -> None:
     play.check()
 
 
+def test_R12_what_many_orders_match_fits_in_one_answer() -> None:
+    """An amendment that says no size may match as many slots as its order has."""
+    play = market()
+    first = play.order("buyer", "bid", P // 2, 6_000)
+    amend = {"kind": "amend", "order": first, "price": P // 4}
+    orders = [
+        amend,
+        {"kind": "amend", "order": first, "price": P // 2},
+        {"kind": "bid", "price": 1, "size": 1},
+    ]
+    (said,) = of(r.OrdersAnswered, play.ask("buyer", "orders", orders=orders))
+    assert [answer[0] for answer in said.answers] == ["", "R12/orders/too-many", "R12/orders/too-many"]
+
+
 def test_R12_many_orders_are_answered_once() -> None:
     play = market()
     first = play.ask("buyer", "orders", orders=[{"kind": "bid", "price": P, "size": 1}])
