@@ -25,6 +25,7 @@ from events.archive import Archive
 from events.archiving import Copied, copy
 from events.chain import Chain, Place, Scan
 from events.cli import DATA, Json, Server, edge, show
+from events.commit import decode
 from events.keys import Key
 from events.log import connect, make_streams
 from events.records import MarketOpened
@@ -170,7 +171,7 @@ def _opened(archive: Archive) -> MarketOpened:
     for stored in archive.journal():
         whole = chain.take(stored)
         if whole is not None:
-            for _, event in whole.commit.events:
+            for _, event in decode(whole.body).events:
                 if isinstance(event, MarketOpened):
                     return event
     raise MarketError(f"{archive.path}: no market was opened in this log")

@@ -54,8 +54,9 @@ async def look_at_ends(nc: Nats, data: Path, archive: Archive | None) -> int:
 
     Raises DamageError.
     """
+    read = list(_read_by(data))  # first: a market that runs goes on meanwhile
     try:
-        return sum([await _look_at(nc, stream, data, archive) for stream in (INTAKE, JOURNAL)])
+        return sum([await _look_at(nc, stream, data, archive, read) for stream in (INTAKE, JOURNAL)])
     except Disagreement as found:
         raise DamageError(found) from None
 
@@ -67,15 +68,23 @@ async def scan(
     each commit's hash over its requests right. Returns the last commit's place. Raises DamageError.
     """
     try:
-        ends = [(await _info(nc, stream))["state"]["last_seq"] for stream in (JOURNAL, INTAKE)]
-        return await Scan(ServerLog(nc, archive), Ends(0, ends[1], ends[0]), progress=progress).run()
+        journal, intake = [await _end(nc, stream, archive) for stream in (JOURNAL, INTAKE)]
+        return await Scan(ServerLog(nc, archive), Ends(0, intake, journal), progress=progress).run()
     except Disagreement as found:
         raise DamageError(found) from None
     except LogGapError as error:
         raise DamageError(gap(error)) from None
 
 
-async def _look_at(nc: Nats, stream: str, data: Path, archive: Archive | None) -> int:
+async def _end(nc: Nats, stream: str, archive: Archive | None) -> int:
+    """Where a stream ends; JOURNAL may have been set aside."""
+    state = (await _info(nc, stream)).get("state")
+    return int(state["last_seq"]) if state else archive.end(stream) if archive else 0
+
+
+async def _look_at(
+    nc: Nats, stream: str, data: Path, archive: Archive | None, read: list[tuple[str, int]]
+) -> int:
     """A stream as the server tells of it; returns its bytes. Raises Disagreement."""
     before = archive.end(stream) if archive else 0
     info = await _info(nc, stream)
@@ -95,9 +104,9 @@ async def _look_at(nc: Nats, stream: str, data: Path, archive: Archive | None) -
     if any(sequence > before for sequence in lost.get("msgs") or ()) or lost.get("bytes", 0) > TORN_BYTES:
         raise Disagreement(stream, behind, f"the server has lost {lost.get('bytes', 0)} bytes of its files")
     if stream == JOURNAL:
-        for who, sequence in _read_by(data):
+        for who, sequence in read:
             if sequence >= behind:
-                raise Disagreement(stream, behind, f"the end is missing: {who} were read from {sequence}")
+                raise Disagreement(stream, behind, f"the end is missing: {who} read it up to {sequence}")
     return int(state["bytes"])
 
 
@@ -124,7 +133,7 @@ def _read_by(data: Path) -> Iterator[tuple[str, int]]:
             yield "the projections", reading.execute("SELECT sequence FROM progress").fetchone()[0]
     for path in snapshot.kept(data / SNAPSHOTS):
         with contextlib.suppress(SnapshotError):
-            yield f"{SNAPSHOTS}/{path.name}", snapshot.header(path).sequence
+            yield f"who wrote {SNAPSHOTS}/{path.name}", snapshot.header(path).sequence
 
 
 async def _info(nc: Nats, stream: str) -> dict[str, Any]:

@@ -8,7 +8,9 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import shutil
 import stat
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -26,6 +28,7 @@ SERVER_S = 10.0  # nats-server answers within this
 LOG = "logs/nats-server.log"
 ARCHIVE = "archive"  # what the streams go on behind, where the market was restored
 SNAPSHOTS = "snapshots"
+COPY = "reading-"  # begins the name of a copy of the log that is only there to be read
 DURABILITY = "durability"  # in it: what an acknowledged request survives, one of server.DURABILITIES
 
 
@@ -161,7 +164,10 @@ async def server_for(data: Path, users: str, name: str, key: Key) -> AsyncIterat
 @contextlib.asynccontextmanager
 async def log_of(data: Path) -> AsyncIterator[tuple[str, Key]]:
     """A server to read the log of `data` from, and a key that may read it: the running market's, else a
-    server that is started for this and lets nobody write. Raises MarketError, BadKeyError, NowhereError.
+    server that is started for this on a copy of its files and lets nobody write: a server that opens files
+    may change them, and cuts off what it cannot read.
+
+    Raises MarketError, BadPlaceError (no room for the copy), BadKeyError, NowhereError.
     """
     if not (data / "nats").is_dir():
         raise MarketError(f"{data}: there is no market's log here; give --data")
@@ -174,5 +180,26 @@ async def log_of(data: Path) -> AsyncIterator[tuple[str, Key]]:
             return
         prepare(data)
         users = server.users([server.auditor(key.public)])
-        async with server_for(data, users, "reading", key) as address:
-            yield address, key
+        with copy_of_log(data) as copy:
+            async with server_for(copy, users, "reading", key) as address:
+                yield address, key
+
+
+@contextlib.contextmanager
+def copy_of_log(data: Path) -> Iterator[Path]:
+    """A directory inside of `data` with a copy of its log, for as long as the context lasts. O(log).
+
+    Raises MarketError, BadPlaceError.
+    """
+    for left in data.glob(f"{COPY}*"):  # of a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    size = sum(file.stat().st_size for file in (data / "nats").rglob("*") if file.is_file())
+    server.check_disk(data, size)
+    with tempfile.TemporaryDirectory(prefix=COPY, dir=data) as name:
+        copy = Path(name)
+        try:
+            shutil.copytree(data / "nats", copy / "nats")
+        except (OSError, shutil.Error) as error:
+            raise MarketError(f"{data / 'nats'}: it cannot be copied to be read: {error}") from error
+        prepare(copy)
+        yield copy

@@ -15,6 +15,7 @@ from console.session import EXPECTED, Data, OperatorCreds, operator_key, run
 from console.store_check import STORE, check_store
 from events.archive import Archive
 from events.cli import DATA, Json, Server, edge, show
+from events.collecting import rarely
 from events.log import connect
 from events.source import ArchiveLog, Log, ServerLog, archive_at, longer
 from exchange.audit import AuditResult
@@ -51,6 +52,7 @@ def audit(
     Where no market runs on the data, its log is opened for this, for reading only. The projections are
     compared with a fresh fold of the commits.
     """
+    rarely()
     with edge(as_json, *EXPECTED):
         if store is None and not server and not is_alone(archive, server, data) and (data / STORE).exists():
             store = data / STORE

@@ -236,12 +236,12 @@ def is_free(host: str, port: int) -> bool:
         return True
 
 
-def check_disk(data: Path) -> None:
-    """Whether there is room for a log. Raises BadPlaceError."""
-    free = free_bytes(data)
-    if free < LEAST_FREE:
+def check_disk(data: Path, more: int = 0) -> None:
+    """Whether there is room for a log, and for so many bytes more. Raises BadPlaceError."""
+    free, least = free_bytes(data), LEAST_FREE + more
+    if free < least:
         raise BadPlaceError(
-            f"disk full: {data} has {free // 2**20} MiB left, a market needs {LEAST_FREE // 2**20} MiB; "
+            f"disk full: {data} has {free // 2**20} MiB left, this needs {least // 2**20} MiB; "
             "free some, or give --data on another disk"
         )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from events.chain import Chain
-from events.commit import FIRST, Commit
+from events.commit import FIRST, Commit, decode
 from events.source import Log
 from projections.store import SCHEMA, Store, StoreError, batches, digest
 
@@ -50,7 +50,7 @@ async def _fold(log: Log, store: Store, until: int, progress: Callable[[int, int
     async for stored in log.journal(1, (await log.ends()).journal):
         whole = chain.take(stored)
         if whole is not None:
-            waiting.append(whole.commit)
+            waiting.append(decode(whole.body))
         if len(waiting) >= TOGETHER or chain.place.number == until:
             _apply(store, waiting)
             progress(chain.place.number, until)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from events.archive import Archive
-from events.commit import FIRST, Assembler, Commit, decode
+from events.commit import FIRST, Assembler, Heading, heading
 from events.log import LogGapError
 from events.records import BadRecordError
 from events.source import Ends, Log
 from events.subjects import INTAKE, JOURNAL
-from events.wire import RequestsHash, Stored
+from events.wire import RequestsHash, Stored, sha256
 
 
 @dataclass(slots=True)
@@ -41,9 +41,9 @@ BEGINNING = Place()
 
 
 class Whole(NamedTuple):
-    """A commit as it stands in JOURNAL: itself, its body, and the sequence of its last message."""
+    """A commit as it stands in JOURNAL: its heading, its body, and the sequence of its last message."""
 
-    commit: Commit
+    commit: Heading
     body: bytes
     sequence: int
 
@@ -62,7 +62,7 @@ class Chain:
             body = self._assembler.add(stored.data)
             if body is None:
                 return None
-            commit = decode(body)
+            commit = heading(body)
         except BadRecordError as error:
             raise Disagreement(JOURNAL, here, str(error)) from None
         if commit.number != number + 1:
@@ -74,7 +74,7 @@ class Chain:
         if commit.first != last + 1 or commit.last < commit.first:
             what = f"requests {last + 1} to {commit.first - 1} were passed over"
             raise Disagreement(JOURNAL, here, what)
-        self.place = Place(commit.number, commit.hash, commit.last, here)
+        self.place = Place(commit.number, sha256(body), commit.last, here)
         return Whole(commit, body, here)
 
 
@@ -132,7 +132,7 @@ class Scan:
             raise Disagreement(INTAKE, commit.first, changed_requests(commit))
 
 
-def changed_requests(commit: Commit) -> str:
+def changed_requests(commit: Heading) -> str:
     """What is wrong where a commit's requests do not have its hash."""
     return f"requests {commit.first} to {commit.last} are not those that commit {commit.number} answered"
 
@@ -167,8 +167,8 @@ def place_of(archive: Archive) -> Place:
                 found = body, stored.sequence
         if found is not None:
             try:
-                commit = decode(found[0])
+                commit = heading(found[0])
             except BadRecordError as error:
                 raise Disagreement(JOURNAL, found[1], str(error)) from None
-            return Place(commit.number, commit.hash, commit.last, found[1])
+            return Place(commit.number, sha256(found[0]), commit.last, found[1])
     return BEGINNING

@@ -39,7 +39,18 @@ class Commit(msgspec.Struct, rename={"number": "commit"}, omit_defaults=True, fo
     hash: str = ""
 
 
+class Heading(msgspec.Struct, rename={"number": "commit"}):
+    """A commit without its events, for who checks the chain only."""
+
+    number: int
+    previous: str
+    first: int
+    last: int
+    requests: str
+
+
 _DECODER = msgspec.json.Decoder(Commit)
+_HEADINGS = msgspec.json.Decoder(Heading)
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -64,6 +75,14 @@ def decode(body: bytes) -> Commit:
         )
     commit.hash = sha256(body)
     return commit
+
+
+def heading(body: bytes) -> Heading:
+    """What a body says besides the events, at a tenth of the cost. Raises BadRecordError."""
+    try:
+        return _HEADINGS.decode(body)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise BadRecordError(f"not a commit: {error}") from error
 
 
 def parts(body: bytes, size: int = PART_BYTES) -> Iterator[bytes]:

@@ -323,6 +323,10 @@ class Reader:
             ) from None
         except (nats.errors.Error, APIError, TimeoutError):
             return  # not ready, or not connected
+        self._check_end(last)
+
+    def _check_end(self, last: int) -> None:
+        """Whether the stream reaches as far as was read. Raises LogGapError."""
         if last < self.next - 1:
             raise LogGapError(
                 f"{self._stream} ends at {last}, but {self.next - 1} was read: its files were cut off",
@@ -372,7 +376,7 @@ class Reader:
                 )
                 answer = loads(reply.data)
                 if "error" not in answer:
-                    await self._look_at_beginning()
+                    await self._look_at_ends()
                     break
                 if answer["error"]["code"] == 404:
                     raise LogGapError(f"the server has no stream {self._stream}", self._stream, self.next)
@@ -390,12 +394,14 @@ class Reader:
             inbox, cb=come, pending_msgs_limit=-1, pending_bytes_limit=-1
         )
         self._beat = self._silent_since = loop.time()
-        await self._explain()
 
-    async def _look_at_beginning(self) -> None:
-        """Whether the stream begins no later than where we are. Raises LogGapError."""
+    async def _look_at_ends(self) -> None:
+        """Whether the stream begins no later than where we are, and ends no earlier. Raises LogGapError."""
         answer = loads((await self._nc.request(f"$JS.API.STREAM.INFO.{self._stream}", timeout=2)).data)
-        first = 0 if "error" in answer else answer["state"]["first_seq"]
+        if "error" in answer:
+            return
+        first = answer["state"]["first_seq"]
+        self._check_end(answer["state"]["last_seq"])
         if first > self.next:
             raise LogGapError(
                 f"{self._stream}: sequences {self.next} to {first - 1} are missing: the server's begins at "

@@ -6,8 +6,9 @@ looked at event by event, to say which differs and in what; all others cost what
 """
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 from events import subjects
@@ -18,9 +19,9 @@ from events.chain import (
     changed_requests,
     gap,
 )
-from events.commit import Commit, encode
+from events.commit import Commit, decode, encode, heading
 from events.log import LogGapError
-from events.records import AnyEvent, Event
+from events.records import AnyEvent, BadRecordError, Event
 from events.requests import KINDS, Request
 from events.source import Ends, Log
 from events.wire import RequestsHash, Stored, dumps
@@ -72,7 +73,7 @@ async def audit(
             if signatures:
                 checked = (await stack.enter_async_context(Checker())).check(batches)
             await stack.enter_async_context(contextlib.aclosing(checked))
-            auditor = _Auditor(_each(checked), ends, result)
+            auditor = _Auditor(_Requests(checked), ends, result)
             async for stored in log.journal(1, ends.journal):
                 await auditor.take(stored)
                 progress(stored.sequence, ends.journal)
@@ -103,17 +104,28 @@ async def _trusted(batches: AsyncIterator[list[Stored]]) -> AsyncGenerator[Check
         yield Checked(batch, bytes([Verdict.TRUE]) * len(batch))
 
 
-async def _each(batches: AsyncIterator[Checked]) -> AsyncGenerator[tuple[Stored, int], None]:
-    """The requests one by one, each with its verdict."""
-    async for checked in batches:
-        for pair in zip(checked.batch, checked.verdicts, strict=True):
-            yield pair
+class _Requests:
+    """INTAKE with verdicts, in pieces of any size."""
+
+    def __init__(self, batches: AsyncIterator[Checked]) -> None:
+        self._batches = batches
+        self._here: Iterator[tuple[Stored, int]] = iter(())
+
+    async def some(self, most: int) -> list[tuple[Stored, int]]:
+        """At least one request with its verdict, at most so many; none at the end."""
+        found = list(islice(self._here, most))
+        if not found:
+            checked = await anext(self._batches, None)
+            if checked is not None:
+                self._here = zip(checked.batch, checked.verdicts, strict=True)
+                found = list(islice(self._here, most))
+        return found
 
 
 class _Auditor:
     """One pass over the journal, with the requests beside it."""
 
-    def __init__(self, requests: AsyncIterator[tuple[Stored, int]], ends: Ends, result: AuditResult) -> None:
+    def __init__(self, requests: _Requests, ends: Ends, result: AuditResult) -> None:
         self._requests, self._ends, self._result = requests, ends, result
         self._engine = Engine()
         self._chain = Chain()
@@ -129,20 +141,30 @@ class _Auditor:
         if commit.last > self._ends.intake:
             what = f"commit {commit.number} answers request {commit.last}; INTAKE ends at {self._ends.intake}"
             raise Disagreement(subjects.JOURNAL, here, what)
-        await self._recompute(whole)
+        self._result.events += await self._recompute(whole)
         self._result.commits += 1
-        self._result.events += len(whole.commit.events)
 
-    async def _recompute(self, whole: Whole) -> None:
-        """Decide a commit's requests again and compare what follows with what stands there."""
+    async def _recompute(self, whole: Whole) -> int:
+        """Decide a commit's requests again and compare what follows with what stands there.
+
+        Returns the number of events.
+        """
         said, body, here = whole
-        hashed, events = RequestsHash(), []
-        for expected in range(said.first, said.last + 1):
-            stored, verdict = await anext(self._requests, (None, 0))
-            if stored is None or stored.sequence != expected:
-                raise Disagreement(subjects.INTAKE, expected, "this request is missing")
-            hashed.add(*stored)
-            events += [(expected, event) for event in self._decide(stored, verdict)[1]]
+        hashed, events = RequestsHash(), list[tuple[int, Event]]()
+        expected = said.first
+        while expected <= said.last:
+            some = await self._requests.some(said.last + 1 - expected)
+            for stored, verdict in some:
+                if stored.sequence != expected:
+                    break
+                hashed.add(*stored)
+                for event in self._decide(stored, verdict)[1]:
+                    events.append((expected, event))
+                expected += 1
+            else:
+                if some:
+                    continue
+            raise Disagreement(subjects.INTAKE, expected, "this request is missing")
         state = self._engine.state
         follows = Commit(
             said.number,
@@ -155,11 +177,12 @@ class _Auditor:
             tuple(events),
         )
         if encode(follows) != body:
-            raise _difference(said, follows, here)
+            raise _difference(body, follows, here)
         self._result.digest = follows.digest
         self._since_sum += said.last + 1 - said.first
         if self._since_sum > len(state.accounts):
             self._sum_up(here)
+        return len(events)
 
     def _decide(self, stored: Stored, verdict: int) -> tuple[Request, list[Event]]:
         """What follows from the next request."""
@@ -191,12 +214,13 @@ class _Auditor:
         """
         self._sum_up(self._chain.place.sequence)
         first, due = 0, self._ends.due
-        async for stored, verdict in self._requests:
-            request, events = self._decide(stored, verdict)
-            owed = KINDS[request.kind].role != "exchange" if request.kind in KINDS else True
-            if events and owed and stored.sequence <= due:
-                self._result.unanswered += 1
-                first = first or stored.sequence
+        while some := await self._requests.some(BATCH):
+            for stored, verdict in some:
+                request, events = self._decide(stored, verdict)
+                owed = KINDS[request.kind].role != "exchange" if request.kind in KINDS else True
+                if events and owed and stored.sequence <= due:
+                    self._result.unanswered += 1
+                    first = first or stored.sequence
         if first:
             what = (
                 f"this request is not answered, nor are {self._result.unanswered - 1} behind it: the "
@@ -206,8 +230,12 @@ class _Auditor:
         self._accusations.close(max(due, self._engine.state.checked))
 
 
-def _difference(said: Commit, follows: Commit, here: int) -> Disagreement:
+def _difference(body: bytes, follows: Commit, here: int) -> Disagreement:
     """Where a commit first differs from the one that follows from its requests. O(commit)."""
+    try:
+        said = decode(body)
+    except BadRecordError as error:
+        return Disagreement(subjects.JOURNAL, here, str(error))
     theirs, ours = _by_request(said), _by_request(follows)
     differs: Disagreement | None = None
     first = said.first
@@ -218,7 +246,7 @@ def _difference(said: Commit, follows: Commit, here: int) -> Disagreement:
             differs = Disagreement(subjects.JOURNAL, here, f"request {sequence}: {what}")
             break
     if follows.requests != said.requests:
-        what = changed_requests(said)
+        what = changed_requests(heading(body))
         if differs:
             what += f"; first at {differs.what}"
         return Disagreement(subjects.INTAKE, first, what)

@@ -32,11 +32,14 @@ log = logging.getLogger("exchange")
 
 
 class Follower:
-    """A state that follows the log. `next` is the sequence in JOURNAL that is read next."""
+    """A state that follows the log. `next` is the sequence in JOURNAL that is read next; `events` how many
+    were folded since the snapshot that it began with.
+    """
 
     def __init__(self, nc: Nats, state: State, place: Place, archive: Archive | None = None) -> None:
         self._nc, self._archive = nc, archive
         self.state, self.place, self.next = state, place, place.sequence + 1
+        self.events = 0
         self._commits = CommitReader(nc, place.number, place.hash, place.sequence)
         self._reader = Reader(nc, subjects.JOURNAL, self.next, archive)
         self._aside = ThreadPoolExecutor(1, "aside", initializer=stand_back_for_good)
@@ -76,30 +79,33 @@ class Follower:
                 self._fold(stored)
                 await asyncio.sleep(0)
 
-    async def fold(self, timeout: float) -> int:
+    async def fold(self, timeout: float) -> None:
         """Fold what has come, aside: on a thread that leaves the processor to the market's own work.
 
-        Returns how many events; 0 after `timeout` seconds of nothing. Raises BadRecordError, LogGapError.
+        Returns after `timeout` seconds of nothing. Raises BadRecordError, LogGapError.
         """
         batch = await self._reader.next_batch(timeout)
-        if not batch:
-            return 0
-        folding = asyncio.get_running_loop().run_in_executor(self._aside, lambda: sum(map(self._fold, batch)))
+
+        def work() -> None:
+            for stored in batch:
+                self._fold(stored)
+
+        folding = asyncio.get_running_loop().run_in_executor(self._aside, work)
         try:
-            return await asyncio.shield(folding)
+            await asyncio.shield(folding)
         except asyncio.CancelledError:
             await asyncio.wait([folding])  # the state is whole before anybody else has it
             raise
 
-    def _fold(self, stored: Stored) -> int:
-        """The next message of JOURNAL; returns how many events it completes."""
+    def _fold(self, stored: Stored) -> None:
+        """The next message of JOURNAL."""
         commit = self._commits.take(stored)
         self.next = stored.sequence + 1
         if commit is None:
-            return 0
+            return
         fold_commit(self.state, commit)
         self.place = Place(commit.number, commit.hash, commit.last, stored.sequence)
-        return len(commit.events)
+        self.events += len(commit.events)
 
     async def close(self) -> None:
         """Stop reading."""
@@ -157,7 +163,7 @@ async def check_commit(nc: Nats, path: Path, said: Header, archive: Archive | No
         raise SnapshotError(f"{path}: its digest is not the one that commit {said.commit} says")
 
 
-async def check_answered(nc: Nats, archive: Archive | None, place: Place) -> None:
+async def check_answered(nc: Nats, place: Place, archive: Archive | None = None) -> None:
     """Whether INTAKE still has, byte for byte, what the commit at a place answered: where its end was lost,
     other requests may have come to stand there. Raises ArchiveError, BadRecordError, LogGapError.
     """

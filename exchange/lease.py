@@ -11,18 +11,24 @@ import time
 import uuid
 
 import nats.errors
+import uvloop
 from nats.aio.client import Client as Nats
 from nats.js.api import StorageType
 from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
+from events.keys import Key
+from events.log import connect
 from events.terminal import one_line
 from events.wire import dumps, loads
 
 BUCKET, KEY = "LEASE", "exchange"
 TTL_S = 2.0  # the server forgets a lease that was not renewed for so long
 RENEW_S = 0.5
-PATIENCE_S = 0.5  # for the server's answer
+PATIENCE_S = 0.7  # for the server's answer
+WAIT_S = 0.05
+STUCK_S = 60.0  # a loop that stands still for so long never goes on
+END_S = 2.0
 MARGIN_S = 0.2  # by so much earlier the holder stops by itself
 
 
@@ -39,7 +45,6 @@ class Lease:
         self._bucket: KeyValue | None = None
         self._revision = 0
         self._until = 0.0
-        self._news = asyncio.Event()
 
     @property
     def held(self) -> bool:
@@ -48,9 +53,8 @@ class Lease:
 
     async def wait(self) -> None:
         """Wait until it is held."""
-        while not self.held:
-            self._news.clear()
-            await self._news.wait()
+        while not self.held:  # noqa: ASYNC110 - it is renewed on another thread
+            await asyncio.sleep(WAIT_S)
 
     async def take(self) -> bool:
         """Try to get it once."""
@@ -67,36 +71,38 @@ class Lease:
 
     def _is_ours_since(self, asked: float) -> None:
         self._until = asked + TTL_S - MARGIN_S
-        self._news.set()
 
-    async def keep(self) -> None:
-        """Renew it for ever; where it has run out and nobody has it, take it again. Raises LeaseLostError."""
-        while True:
-            await asyncio.sleep(RENEW_S)
-            asked = time.monotonic()
-            try:
-                self._revision = await (await self._open()).update(KEY, self._value, self._revision)
-                self._is_ours_since(asked)
-            except KeyWrongLastSequenceError:
-                await self._look()
-            except (nats.errors.Error, APIError, TimeoutError):
-                self._bucket = None
+    async def renew(self) -> None:
+        """Renew it; where it has run out and nobody has it, take it again. Raises LeaseLostError."""
+        asked = time.monotonic()
+        try:
+            self._revision = await (await self._open()).update(KEY, self._value, self._revision)
+            self._is_ours_since(asked)
+        except KeyWrongLastSequenceError:
+            await self._look()
+        except (nats.errors.Error, APIError, TimeoutError):
+            self._bucket = None
 
     async def _look(self) -> None:
         """Somebody else's, or nobody's, or ours by a renewal whose answer was lost. Raises LeaseLostError."""
+        asked = time.monotonic()
         try:
-            entry = await (await self._open()).get(KEY)
-        except KeyNotFoundError:
-            await self.take()
-        except (nats.errors.Error, APIError, TimeoutError):
-            self._bucket = None
-        else:
+            bucket = await self._open()
+            entry = await bucket.get(KEY)
             if entry.value != self._value:
                 raise LeaseLostError(
                     f"{holder_in(entry.value)} has the lease: this exchange was away for too long and stops"
                 )
-            assert entry.revision is not None
-            self._revision = entry.revision
+            self._revision = await bucket.update(KEY, self._value, entry.revision)
+            self._is_ours_since(asked)
+        except KeyNotFoundError:
+            await self.take()
+        except (nats.errors.Error, APIError, TimeoutError):
+            self._bucket = None
+
+    def move_to(self, nc: Nats) -> None:
+        """Use another connection from now on."""
+        self._js, self._bucket = nc.jetstream(timeout=PATIENCE_S), None
 
     async def release(self) -> None:
         """Let it go at once, so that another need not wait until it runs out."""
@@ -111,6 +117,51 @@ class Lease:
                 bucket=BUCKET, ttl=TTL_S, history=1, storage=StorageType.MEMORY
             )
         return self._bucket
+
+
+class Keeper:
+    """Renews a lease on a thread of its own, by a connection of its own, and gives it back at the end.
+
+    What an hour's end brings may take longer to decide than a lease lasts. If it ran out meanwhile, another
+    exchange would begin with the same, and lose it in the same way. Only a loop that has stood still for
+    STUCK_S is taken for dead.
+    """
+
+    def __init__(self, server: str, key: Key, lease: Lease) -> None:
+        self._server, self._key, self._lease = server, key, lease
+        self._beat = time.monotonic()
+        self._stop = False
+
+    async def run(self) -> None:
+        """For ever. Raises LeaseLostError, UnreachableError, NotAdmittedError."""
+        working = asyncio.create_task(asyncio.to_thread(self._work))
+        try:
+            while not working.done():
+                self._beat = time.monotonic()
+                await asyncio.wait({working}, timeout=WAIT_S)
+            working.result()
+        finally:
+            self._stop = True
+            await asyncio.wait({working}, timeout=END_S)
+
+    def _work(self) -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._keep())
+
+    async def _keep(self) -> None:
+        nc = await connect(self._server, self._key, name="lease")
+        try:
+            self._lease.move_to(nc)
+            while not self._stop:
+                if time.monotonic() - self._beat > STUCK_S:
+                    raise LeaseLostError(f"the exchange has stood still for {STUCK_S:g} s, and stops")
+                await self._lease.renew()
+                again = time.monotonic() + RENEW_S
+                while time.monotonic() < again and not self._stop:  # noqa: ASYNC110 - set on another thread
+                    await asyncio.sleep(WAIT_S)
+            await self._lease.release()
+        finally:
+            await nc.close()
 
 
 def holder_in(value: bytes | None) -> str:

@@ -35,7 +35,6 @@ from events.log import (
     Stored,
     UnreachableError,
     connect,
-    last_sequence,
 )
 from events.requests import decode_body, encode
 from exchange.priority import stand_back, stand_back_for_good
@@ -190,11 +189,14 @@ class Notary:
 
         Waits for the server. Raises UnreachableError, LogGapError.
         """
+        js = self._nc.jetstream()
         while True:
             with contextlib.suppress(nats.errors.Error, TimeoutError):
                 try:
-                    end = await last_sequence(self._nc, subjects.INTAKE, self._archive)
-                    return await self._begin_behind(end)
+                    there = (await js.stream_info(subjects.INTAKE)).state
+                    archived = self._archive.end(subjects.INTAKE) if self._archive else 0
+                    first = 1 if there.first_seq <= archived + 1 else there.first_seq
+                    return await self._begin_in(first, there.last_seq)
                 except NotFoundError:
                     raise LogGapError(f"the server has no stream {subjects.INTAKE}") from None
                 except APIError:
@@ -203,14 +205,19 @@ class Notary:
                 raise UnreachableError("the connection was closed")
             await asyncio.sleep(0.2)
 
-    async def _begin_behind(self, end: int) -> tuple[int, bool, int]:
+    async def _begin_in(self, first: int, end: int) -> tuple[int, bool, int]:
+        """The same, with the ends of INTAKE known."""
         said = await self._own("checked")
         if said is not None:
             through = (decode_body(said.data[SIGNATURE_CHARACTERS + 1 :]) or {}).get("through")
             if type(through) is int and 0 <= through < said.sequence:
-                return through + 1, True, end
+                return max(first, through + 1), True, end
         rules = await self._own("rules", first=True)
-        return (rules.sequence if rules else end + 1), False, end
+        if rules is not None and first <= 1:
+            return rules.sequence, False, end
+        if first > 1:  # the log before is in an archive: it was kept by these rules
+            return first, True, end
+        return end + 1, False, end
 
     async def _own(self, kind: str, first: bool = False) -> Stored | None:
         """The last request (or the first) of a kind that the exchange's key signed; None if there is none.

@@ -93,7 +93,7 @@ async def offered(nc: Nats, account: str) -> list[Offer]:
             answer = await answers.next_msg(OTHERS_S if heard else PATIENCE_S)
             if not answer.data:
                 break  # the server: nobody listens
-            offers += offers_in(answer.data)
+            offers += _told(answer.data)
             heard += 1
     except nats.errors.TimeoutError:
         pass  # no others
@@ -106,17 +106,18 @@ async def offered(nc: Nats, account: str) -> list[Offer]:
     return sorted(offers, reverse=True)
 
 
-def offers_in(answer: bytes) -> list[Offer]:
-    """The offers in an answer; what cannot be read is none."""
-    offers: list[Offer] = []
+def _told(answer: bytes) -> list[Offer]:
+    """What one has to offer; nothing where it cannot be read. A commit becomes the name of a file."""
     with contextlib.suppress(ValueError):
         match loads(answer):
-            case {"by": str(by), "snapshots": [*snapshots]}:
-                for one in snapshots:
-                    match one:
-                        case [int(commit), int(size)] if commit > 0 and size > 0:
-                            offers.append(Offer(commit, size, by))
-    return offers
+            case {"by": str(by), "snapshots": [*rows]}:
+                kinds = [int, int]
+                return [
+                    Offer(row[0], row[1], by)
+                    for row in rows
+                    if isinstance(row, list) and [type(value) for value in row] == kinds and row[0] > 0
+                ]
+    return []
 
 
 async def fetch(

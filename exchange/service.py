@@ -35,7 +35,7 @@ from events.records import BadRecordError
 from events.together import together, until_told
 from exchange import snapshot
 from exchange.follower import Follower, check_answered
-from exchange.lease import Lease, LeaseLostError
+from exchange.lease import Keeper, Lease, LeaseLostError
 from exchange.offer import NoSnapshotError, fetch, offer
 from exchange.priority import stand_back, step_forward
 from exchange.snapshot import SnapshotError
@@ -64,13 +64,14 @@ class Service:
     def __init__(
         self,
         nc: Nats,
+        server: str,
         key: Key,
         name: str = "exchange",
         snapshots: Path | None = None,
         every_events: int = EVERY_EVENTS,
         archive: Archive | None = None,
     ) -> None:
-        self._nc, self._key, self._archive = nc, key, archive
+        self._nc, self._server, self._key, self._archive = nc, server, key, archive
         self._snapshots, self._every_events = snapshots, every_events
         self._lease = Lease(nc, name)
 
@@ -80,12 +81,9 @@ class Service:
         if self._snapshots is not None and not snapshot.kept(self._snapshots):
             await self._fetch(self._snapshots)
         follower = await Follower.begin(self._nc, self._snapshots, self._archive)
-        try:
-            await self._stand_by(follower)
-            started = time.monotonic()
-            await together(self._lease.keep(), self._write(follower, started))
-        finally:
-            await self._lease.release()
+        await self._stand_by(follower)
+        started = time.monotonic()
+        await together(Keeper(self._server, self._key, self._lease).run(), self._write(follower, started))
 
     async def _fetch(self, directory: Path) -> None:
         """Another's snapshot, where we have none and somebody offers one."""
@@ -113,7 +111,7 @@ class Service:
         await follower.close()
         state, place = follower.state, follower.place
         assert state.total() == 0
-        await check_answered(self._nc, self._archive, place)
+        await check_answered(self._nc, place, self._archive)
         log.info("leads from commit %d on, %.2f s after", place.number, time.monotonic() - started)
         time_ = Timekeeper(self._nc, state)
         writer = Writer(self._nc, self._key, self._lease, state, place, time_.stored, self._archive)
@@ -134,7 +132,7 @@ async def serve(
         before = None if archive is None else Archive(archive)
         nc = await connect(server, key, name=name, patience=PATIENCE_S)
         try:
-            await Service(nc, key, name, snapshots, every_events, before).run()
+            await Service(nc, server, key, name, snapshots, every_events, before).run()
         finally:
             await nc.close()
 

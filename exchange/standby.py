@@ -29,7 +29,7 @@ class Standby:
     ) -> None:
         self._follower, self._lease, self._directory = follower, lease, directory
         self._every_events = every_events
-        self._events = 0  # folded since the last snapshot
+        self._saved = 0  # of the follower's events, when the last snapshot was written
         self._began = time.monotonic()  # the last snapshot, or us
         self._pause = LEAST_S if every_events >= EVERY_EVENTS else 0.0
         self._writing: asyncio.Task[None] | None = None
@@ -43,7 +43,7 @@ class Standby:
                     if await self._lease.take():
                         return
                     looked = time.monotonic()
-                self._events += await self._follower.fold(LOOK_S)
+                await self._follower.fold(LOOK_S)
                 self._write_if_due()
         finally:
             if self._writing is not None:
@@ -52,13 +52,14 @@ class Standby:
     def _write_if_due(self) -> None:
         """Have a copy of this process write a snapshot, while we follow on."""
         age = time.monotonic() - self._began
-        due = self._events >= self._every_events or (self._events > 0 and age >= EVERY_S)
+        events = self._follower.events - self._saved
+        due = events >= self._every_events or (events > 0 and age >= EVERY_S)
         is_writing = self._writing is not None and not self._writing.done()
         can = self._directory is not None and self._follower.state.rules >= LEAST_RULES
         if not can or is_writing or not due or age < self._pause:
             return
         assert self._directory is not None
-        self._events, self._began = 0, time.monotonic()
+        self._saved, self._began = self._follower.events, time.monotonic()
         header, state, directory = self._follower.header(), self._follower.state, self._directory
 
         def write() -> None:

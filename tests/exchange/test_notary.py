@@ -323,6 +323,23 @@ def test_a_log_of_older_rules_accuses_nobody(server: Server, tmp_path: Path) -> 
     asyncio.run(run())
 
 
+def test_a_log_that_begins_behind_an_archive_is_checked_from_there(server: Server, tmp_path: Path) -> None:
+    async def run() -> None:
+        async with house(server) as nc:
+            js = nc.jetstream()
+            await js.delete_stream(subjects.INTAKE)
+            await js.add_stream(name=subjects.INTAKE, subjects=["intake.*.*"], no_ack=True, first_seq=1000)
+            false = await put(nc, message("ann", "bid"), message("eve", "bid", "ann"))
+            assert false == 1001
+            async with notary(server, tmp_path / "exchange.nk") as process:
+                assert await until_suspended(nc, ["eve"]) == [
+                    {"account": key_of("eve").public, "request": false}
+                ]
+                await end(process)
+
+    asyncio.run(run())
+
+
 def test_nobody_is_missed_though_notary_and_server_die(server: Server, tmp_path: Path) -> None:
     dice = random.Random(1)
     names = [f"forger-{n}" for n in range(12)]

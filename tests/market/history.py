@@ -44,6 +44,7 @@ class History(Play):
     def __init__(self, seed: int, *, twin: bool = False, forgers: bool = True) -> None:
         super().__init__(twin=twin, hour_us=HOUR_US, lost_us=HOUR_US // 10)
         self.dice, self.forgers = random.Random(seed), forgers
+        self.forged: list[int] = []  # requests that were not signed by whom they name
         for name in TRADERS:
             self.account(name, self.dice.randrange(4), present=self.dice.random() < 0.9)
             if self.dice.random() < 0.8:
@@ -148,6 +149,7 @@ class History(Play):
         body = {"session": self.session, "number": self.numbers[who], "machine": "elsewhere"}
         data = encode(self.key("forger"), subject, body)
         self.send(Stored(len(self.requests) + 1, self.time_ns, subject, data))
+        self.forged.append(len(self.requests))
         return len(self.requests)
 
     def time(self) -> None:
@@ -207,7 +209,7 @@ class History(Play):
             self.numbers[who] = max(1, self.numbers.get(who, 0) - dice.choice((1, 2, -2000)))
 
     def repeat(self) -> None:
-        stored = self.dice.choice(self.requests)
+        stored = self.dice.choice([s for s in self.requests if s.sequence not in self.forged])
         self.send(stored._replace(sequence=len(self.requests) + 1, time_ns=self.time_ns))
 
     def epoch(self) -> None:

@@ -6,14 +6,16 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from msgspec.structs import replace
 
-from events.commit import Commit, decode, encode, parts
+from events.archive import Archive
+from events.commit import RULES, Commit, decode, encode, parts
 from events.records import Deposited, HourCharged
 from events.requests import encode as encode_request
-from events.source import Ends
+from events.source import ArchiveLog, Ends
 from events.subjects import COMMIT
 from events.wire import Stored, sha256
 from exchange.audit import AuditResult, audit
-from tests.market.history import TRADERS, History
+from tests.market.history import History
+from tests.market.keep_log import LOGS
 from tests.market.play import Play, answer
 
 
@@ -22,12 +24,12 @@ class LogInMemory:
 
     def __init__(self, requests: list[Stored], commits: list[bytes]) -> None:
         self.intake = requests
-        self.due = requests[-1].sequence
+        self.due = self.last = requests[-1].sequence
         messages = [part for body in commits for part in parts(body, 2000)]
         self.messages = [Stored(n, 0, COMMIT, data) for n, data in enumerate(messages, 1)]
 
     async def ends(self) -> Ends:
-        return Ends(self.due, self.intake[-1].sequence, len(self.messages))
+        return Ends(self.due, self.last, len(self.messages))
 
     async def requests(self, first: int, last: int) -> AsyncIterator[Stored]:
         for stored in self.intake:
@@ -42,37 +44,10 @@ class LogInMemory:
         return "lists"
 
 
-class Signed(History):
-    """A history whose notary accuses those who are guilty, and says that it checked only what it did."""
-
-    def notary(self) -> None:
-        who = self.dice.choice(TRADERS)
-        if self.dice.random() < 0.5:
-            self.forge(who)
-            self.bid()
-            self.forge(who)
-            self.own("suspend", account=self.public(who), request=self.forged[-2])
-            if self.dice.random() < 0.9:
-                self.ask("operator", "reinstate", account=self.public(who), reason="dice")
-        self.own("checked", through=len(self.requests))
-
-    def __init__(self, seed: int) -> None:
-        self.forged: list[int] = []
-        super().__init__(seed)
-
-    def forge(self, who: str) -> None:
-        """Somebody else asks in this account's name, and is done as bidden."""
-        self.numbers[who] = self.numbers.get(who, 0) + 1
-        body = {"session": self.session, "number": self.numbers[who], "price": 10_000, "size": 1}
-        honest = self.message(who, "bid", body)
-        self.send(honest._replace(data=encode_request(self.key("eve"), honest.subject, body)))
-        self.forged.append(len(self.requests))
-
-
 @pytest.fixture(scope="module")
 def history() -> History:
     for seed in range(50):
-        history = Signed(seed)
+        history = History(seed)
         history.run(200)
         charged = any(isinstance(event, HourCharged) for _, event in history.events)
         if charged and len(history.forged) >= 4:
@@ -218,6 +193,11 @@ def test_a_changed_dropped_or_inserted_request_is_named(history: History, bodies
     assert dropped.first_disagreement == {
         "stream": "INTAKE", "sequence": at, "what": "this request is missing",
     }  # fmt: skip
+    log = LogInMemory(requests, bodies)
+    log.intake = requests[:-3]
+    log.last = requests[-1].sequence
+    found = asyncio.run(audit(log)).first_disagreement
+    assert found is not None and found["sequence"] == requests[-3].sequence and "is missing" in found["what"]
     moved = [s._replace(sequence=s.sequence + 1) for s in requests[index:]]
     inserted = run([*requests[:index], requests[index - 1]._replace(sequence=at), *moved], bodies)
     assert not inserted.ok
@@ -235,19 +215,19 @@ def test_a_truncated_or_broken_journal_is_named(history: History, bodies: list[b
 # -- signatures (R35)
 
 
-def batched(play: Signed) -> list[bytes]:
+def batched(play: History) -> list[bytes]:
     return [body for body, _ in play.batched([4])]
 
 
-def small() -> Signed:
+def small() -> History:
     """A market with six traders and no dice."""
-    return Signed(1)
+    return History(1)
 
 
 def test_false_signatures_that_had_their_consequence_are_counted(
     history: History, bodies: list[bytes]
 ) -> None:
-    assert isinstance(history, Signed) and len(history.forged) >= 4
+    assert len(history.forged) >= 4
     result = run(history.requests, bodies)
     assert result.ok and result.false_signatures == len(history.forged)
     assert result.first_false == history.forged[0]
@@ -255,7 +235,7 @@ def test_false_signatures_that_had_their_consequence_are_counted(
 
 def test_a_false_signature_that_nobody_is_suspended_for_is_named() -> None:
     play = small()
-    play.forge("t1")
+    play.forged_request("t1")
     play.ask("t2", "leave", machine="m")
     expected = {
         "stream": "INTAKE",
@@ -274,25 +254,25 @@ def test_a_false_signature_that_nobody_is_suspended_for_is_named() -> None:
 def test_one_suspension_does_for_all_that_were_false_by_then_and_no_longer() -> None:
     play = small()
     for _ in range(3):
-        play.forge("t1")
+        play.forged_request("t1")
     play.own("suspend", account=play.public("t1"), request=play.forged[1])
-    play.forge("t1")
+    play.forged_request("t1")
     play.own("checked", through=len(play.requests))
     assert run(play.requests, batched(play)).false_signatures == 4
     play.ask("operator", "reinstate", account=play.public("t1"), reason="it was me")
-    play.forge("t1")
+    play.forged_request("t1")
     found = run(play.requests, batched(play)).first_disagreement
     assert found is not None and found["sequence"] == play.forged[-1]
 
 
 @pytest.mark.parametrize("who", ["t1", "operator"])
 def test_a_suspension_without_a_false_signature_is_named(who: str) -> None:
-    def own(play: Signed) -> int:
+    def own(play: History) -> int:
         return next(s.sequence for s in play.requests if play.public(who) in s.subject)
 
     for accused in (own, lambda play: play.forged[0], lambda play: len(play.requests) + 100):
         play = small()
-        play.forge("t2")
+        play.forged_request("t2")
         play.own("suspend", account=play.public("t2"), request=play.forged[0])
         sequence = accused(play)
         play.own("suspend", account=play.public(who), request=sequence)
@@ -303,7 +283,7 @@ def test_a_suspension_without_a_false_signature_is_named(who: str) -> None:
 
 def test_a_false_signature_in_the_operators_name_must_freeze_the_market() -> None:
     play = small()
-    play.forge("operator")
+    play.forged_request("operator")
     found = run(play.requests, batched(play)).first_disagreement
     assert found is not None and found["sequence"] == play.forged[0]
     play.own("suspend", account=play.public("operator"), request=play.forged[0])
@@ -312,7 +292,7 @@ def test_a_false_signature_in_the_operators_name_must_freeze_the_market() -> Non
 
 def test_a_false_signature_in_nobodys_name_is_refused_and_counted() -> None:
     play = small()
-    play.forge("stranger")
+    play.forged_request("stranger")
     play.own("checked", through=len(play.requests))
     result = run(play.requests, batched(play))
     assert result.ok and (result.false_signatures, result.first_false) == (1, play.forged[0])
@@ -330,7 +310,7 @@ def test_under_rules_1_the_market_itself_refuses_false_signatures() -> None:
 
 def test_who_measures_the_rest_may_leave_signatures_out() -> None:
     play = small()
-    play.forge("t1")
+    play.forged_request("t1")
     assert asyncio.run(audit(LogInMemory(play.requests, batched(play)), signatures=False)).ok
 
 
@@ -338,3 +318,9 @@ def test_events_do_not_depend_on_where_commits_end(history: History) -> None:
     for sizes in ([1], [1000], [3, 1, 7]):
         result = run(history.requests, [body for body, _ in history.batched(sizes)])
         assert result.ok and result.events == len(history.events)
+
+
+@pytest.mark.parametrize("version", range(1, RULES + 1))
+def test_a_log_of_every_version_agrees(version: int) -> None:
+    result = asyncio.run(audit(ArchiveLog(Archive(LOGS / f"rules-{version}"))))
+    assert result.ok, result

@@ -1,7 +1,8 @@
 """Damaged files under a stopped market's log: is it named, or is nothing lost?
 
 A market is played once and stopped, in order and by SIGKILL; each damage strikes a copy of it. Then
-`exchange audit` reads the copy, and `exchange up` starts on it.
+`exchange audit` reads the copy, and `exchange up` starts on it. Where that is refused, what the refusal says
+is done, and then nothing may be lost.
 """
 
 import asyncio
@@ -14,17 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from console.data_directory import ARCHIVE
 from console.market import Market
 from console.session import EXPECTED
+from events.archive import Archive
 from events.client import Client
 from events.log import CommitReader, last_sequence
+from events.source import archive_at
 from events.subjects import JOURNAL
 from tests.soak.result import Result
 from tests.soak.rig import Rig
 from tests.soak.town import Town
 
-STORE = "nats/jetstream"
-UP_S, AUDIT_S = 90.0, 60.0  # bounds for hanging
+STORE, RESTORED = "nats/jetstream", "-restored"
+UP_S, COMMAND_S = 90.0, 90.0  # bounds for hanging
 WAYS = ("bit", "bit", "cut", "cut", "zeros", "gone")
 WORDS = {"bit": "a bit flipped", "cut": "cut off", "zeros": "512 bytes zeroed", "gone": "missing"}
 ENDED = {"clean": "an orderly end", "killed": "SIGKILL"}
@@ -63,16 +67,17 @@ async def play(directory: Path, dice: random.Random) -> Said:
         shutil.copytree(rig.directory, directory / "killed")
         await rig.start_server()
         await rig.nats.stop()
+        await command("archive", str(directory / "archive"), "--data", str(rig.directory))
         return said
     finally:
         await rig.end()
 
 
-async def _said(client: Client) -> Said:
+async def _said(client: Client, archive: Archive | None = None) -> Said:
     """Every event of JOURNAL, with the request that it answers."""
-    end = await last_sequence(client.nc, JOURNAL)
+    end = await last_sequence(client.nc, JOURNAL, archive)
     said: Said = []
-    async with CommitReader(client.nc) as reader:
+    async with CommitReader(client.nc, archive=archive) as reader:
         while reader.sequence < end:
             for commit in await reader.next_batch():
                 said += [(sequence, event.wire()) for sequence, event in commit.events]
@@ -109,24 +114,49 @@ def forget(data: Path) -> None:
 
 async def look(data: Path) -> str:
     """What `exchange audit` says: "" where all agree."""
+    status, said = await command("audit", "--data", str(data))
+    found = said.get("first_disagreement")
+    if status == 0:
+        return ""
+    return f"{found['stream']} {found['sequence']}: {found['what']}" if found else str(said["error"])
+
+
+async def command(*words: str) -> tuple[int, dict[str, Any]]:
+    """An `exchange` command: its exit status, and what it says. Raises SilentError where it hangs."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "console", "audit", "--data", str(data), "--json"),
+        *(sys.executable, "-m", "console", *words, "--json"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(AUDIT_S):
+        async with asyncio.timeout(COMMAND_S):
             said, error = await process.communicate()
     except TimeoutError:
         process.kill()
         await process.wait()
-        raise SilentError("the audit does not end") from None
-    assert b"Traceback" not in error, error.decode()
-    if process.returncode == 0:
-        return ""
-    result = json.loads(said)
-    found = result.get("first_disagreement")
-    return f"{found['stream']} {found['sequence']}: {found['what']}" if found else str(result["error"])
+        raise SilentError(f"exchange {words[0]} does not end") from None
+    assert b"Traceback" not in error and process.returncode is not None, error.decode()
+    return process.returncode, json.loads(said)
+
+
+async def repair(data: Path, base: Path, refused: str, expected: Said) -> str:
+    """Do what the refusal says; all must stand again. Returns what was done."""
+    if "exchange recompute" in refused:
+        done = await command("recompute", "--data", str(data))
+        how = "JOURNAL recomputed"
+    elif "delete the store" in refused:
+        forget(data)
+        done, how = (0, {}), "the projections' store deleted"
+    else:
+        fresh = data.with_name(f"{data.name}{RESTORED}")
+        words = ("--archive", str(base / "archive"), "--data", str(fresh), "--keys", str(data / "keys"))
+        done = await command("restore", *words)
+        data, how = fresh, "restored from the archive"
+    assert done[0] == 0, done
+    refused, stands = await start(data, expected)
+    if refused or not stands:
+        raise SilentError(f"{how}: {refused or 'other events stand'}")
+    return how
 
 
 async def start(data: Path, expected: Said) -> tuple[str, bool]:
@@ -157,7 +187,7 @@ async def _ask(market: Market) -> Said:
     async with await Client.connect(market.server, market.operator_key, name="test") as operator:
         account = market.operator_key.public
         await operator.request("deposit", account=account, amount=1, reference="x", timeout=30)
-        return await _said(operator)
+        return await _said(operator, archive_at(market.data / ARCHIVE))
 
 
 async def trial(base: Path, expected: Said, directory: Path, dice: random.Random, result: Result) -> None:
@@ -171,7 +201,7 @@ async def trial(base: Path, expected: Said, directory: Path, dice: random.Random
     refused, stands = await start(directory, expected)
     after = "" if refused else await look(directory)
     if refused:
-        outcome = "refused at the start"
+        outcome = f"refused at the start; {await repair(directory, base, refused, expected)}, nothing lost"
     elif named and after:
         outcome = "named by the audit" + ("" if stands else ", other events stand now")
     elif stands:
@@ -194,5 +224,6 @@ async def damage(directory: Path, dice: random.Random, times: int) -> Result:
     expected = await play(directory, dice)
     for number in range(times):
         await trial(directory, expected, directory / str(number), dice, result)
-        shutil.rmtree(directory / str(number))
+        for name in (str(number), f"{number}{RESTORED}"):
+            shutil.rmtree(directory / name, ignore_errors=True)
     return result

@@ -73,34 +73,30 @@ async def play(kind: str, seed: int, directory: Path, times: int = 0) -> Result:
 def run(kind: str, seeds: range, again: bool) -> bool:
     """Do the seeds that are not done; tell whether all went well."""
     tested = version()
-    done = {row["seed"] for row in rows() if (row["kind"], row["version"]) == (kind, tested)}
+    done = {
+        row["seed"] for row in rows() if (row["kind"], row["version"]) == (kind, tested) and "faults" in row
+    }
     for seed in seeds:
         if seed in done and not again:
             continue
         print(f"{kind} {seed}: ", end="", flush=True)
         directory = Path(tempfile.mkdtemp(prefix="corehour-soak-"))
         began = time.monotonic()
+        row: dict[str, object] = {"kind": kind, "seed": seed, "version": tested, "day": time.strftime("%F")}
         try:
             result = asyncio.run(play(kind, seed, directory))
         except SkippedError as reason:
             print(f"skipped: {reason}", flush=True)
             shutil.rmtree(directory, ignore_errors=True)
             return True
-        except Exception:
+        except Exception as error:
             failed(kind, seed, directory)
+            keep(row | {"failed": repr(error)[:500]})
             return False
         seconds = round(time.monotonic() - began, 1)
         shutil.rmtree(directory, ignore_errors=True)
-        row = {"kind": kind, "seed": seed, "seconds": seconds, "version": tested, "day": time.strftime("%F")}
-        keep(
-            row
-            | {
-                "faults": result.faults,
-                "points": result.points,
-                "market": result.market,
-                "details": result.details,
-            }
-        )
+        row |= {"seconds": seconds, "faults": result.faults, "points": result.points}
+        keep(row | {"market": result.market, "details": result.details, "notes": result.notes})
         told = ", ".join(f"{name} {count}" for name, count in (result.faults | result.market).items())
         print(
             f"{told}; {seconds:g} s", *(f"\n  {note} ({n}x)" for note, n in result.notes.items()), flush=True

@@ -221,10 +221,11 @@ async def pause(directory: Path, dice: random.Random, times: int) -> Result:
                 continue
             second = rig.service("exchange", f"exchange-{number + 2}")
             second.start()
-            await until(partial(_has_folded, second), "it stands by")
+            await until(partial(_has_said, second, "folded"), "it stands by")
             first.signal(signal.SIGSTOP)
             rig.programs["exchange"] = second
             try:
+                await until(partial(_has_said, second, "leads"), "it leads")
                 await town.answered(dice.randrange(1, 20), after="the leader stopped")
                 second.check_alive()
                 first.signal(signal.SIGCONT)
@@ -239,8 +240,8 @@ async def pause(directory: Path, dice: random.Random, times: int) -> Result:
     return result
 
 
-def _has_folded(program: Program) -> bool:
-    return "folded" in program.last_words()
+def _has_said(program: Program, word: str) -> bool:
+    return word in program.log.read_text()
 
 
 async def cut(directory: Path, dice: random.Random, times: int) -> Result:

@@ -42,7 +42,7 @@ FAULTS = [
     ("address", DEEP),
     ("lease", b'{"holder":' + DEEP + b"}"),
     ("offer", joined([b"list", b"{"])),
-    ("offer", joined([b"list", b'[["../outside",4]]', b"data"])),
+    ("offer", joined([b"list", b'{"by":"x","snapshots":[["../outside",4]]}', b"data"])),
     ("rows", b'[["' + b"a" * 3000 + b'"],[]]'),
 ]
 

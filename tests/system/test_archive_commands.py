@@ -50,7 +50,7 @@ def test_the_audit_goes_on_across_archive_and_live_log(tmp_path: Path) -> None:
     kept, data = tmp_path / "kept", tmp_path / "market"
 
     async def whole() -> None:
-        async with asyncio.timeout(100), Market(data, hour_s=3, lost_after_s=0.3) as market:
+        async with asyncio.timeout(300), Market(data, hour_s=3, lost_after_s=0.3) as market:
             await trade_in(market)
             first = await asyncio.to_thread(command, "archive", kept, "--data", data)
             await trade_in(market)
@@ -107,7 +107,7 @@ def test_a_restored_market_goes_on_behind_its_archive(honest: Path, archived: Pa
     assert audit(data)[1]["commits"] == before["commits"]
 
     async def go_on() -> None:
-        async with asyncio.timeout(60), Market(data) as market:
+        async with asyncio.timeout(300), Market(data) as market:
             async with await Client.connect(market.server, market.operator_key, name="test") as operator:
                 accounts = (await operator.query("accounts"))["result"]
             assert sum("ann" in row["name"] for row in accounts) == 1, "what was is still there"

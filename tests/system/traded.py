@@ -15,7 +15,7 @@ from tests.system.traders import enter
 
 async def trade(data: Path) -> None:
     """One contract for one hour, in a market of its own."""
-    async with asyncio.timeout(60), Market(data, hour_s=3, lost_after_s=0.3) as market:
+    async with asyncio.timeout(300), Market(data, hour_s=3, lost_after_s=0.3) as market:
         await trade_in(market)
 
 
@@ -49,7 +49,7 @@ def command(*words: str | Path) -> tuple[int, dict[str, Any]]:
     done = subprocess.run(
         [sys.executable, "-m", "console", *map(str, words), "--json"],
         capture_output=True,
-        timeout=60,
+        timeout=300,  # for hanging only
         check=False,
     )
     assert done.stdout, done.stderr

@@ -28,6 +28,7 @@ from tests.soak.decoders import Target, assert_line, joined, loop, pieces
 from tests.soak.decoders.files import Directory
 
 COMMIT = 7
+OFFERER = b"OFFERER"  # stands for the name that who offers gave himself
 ASKER = key_of("operator").public
 HASH_BYTES = 32
 
@@ -159,7 +160,7 @@ class Offers(Directory):
         hear: list[Callable[[Msg], Awaitable[None]]] = []
         said: list[bytes] = []
 
-        async def subscribe(subject: str, queue: str, cb: Callable[[Msg], Awaitable[None]]) -> Any:
+        async def subscribe(subject: str, cb: Callable[[Msg], Awaitable[None]]) -> Any:
             hear.append(cb)
             raise TimeoutError
 
@@ -170,21 +171,39 @@ class Offers(Directory):
         nc = cast(Nats, SimpleNamespace(subscribe=subscribe, publish=publish))
         with contextlib.suppress(TimeoutError):
             await offer.offer(nc, self.offered)
+        await self._ask(hear[0], nc, "list", b"")
+        first = loads(said.pop())
+        whole = (self.offered / snapshot.name_of(COMMIT)).read_bytes()
+        assert first["snapshots"] == [[COMMIT, len(whole)]]
         word, _, arguments = message.partition(b"\0")
         what = word.decode("utf-8", "replace").replace(".", "") or "a"
+        await self._ask(hear[0], nc, what, arguments.replace(OFFERER, first["by"].encode()))
+        assert len(said) <= 1
+        assert all(answer in whole or (what == "list" and loads(answer) == first) for answer in said)
+
+    async def _ask(
+        self, hear: Callable[[Msg], Awaitable[None]], nc: Nats, what: str, arguments: bytes
+    ) -> None:
         reply = f"{subjects.inbox(ASKER)}.1"
-        await hear[0](Msg(_client=nc, subject=f"snapshot.{ASKER}.{what}", reply=reply, data=arguments))
-        (answer,) = said
-        whole = (self.offered / snapshot.name_of(COMMIT)).read_bytes()
-        assert answer in whole or (what == "list" and loads(answer) == [[COMMIT, len(whole)]])
+        await hear(Msg(_client=nc, subject=f"snapshot.{ASKER}.{what}", reply=reply, data=arguments))
 
     async def _fetch(self, answers: list[bytes]) -> None:
         given = iter(answers)
 
+        async def next_msg(timeout: float) -> Msg:
+            return Msg(_client=nc, subject="a", data=listed.pop() if listed else b"")
+
         async def request(subject: str, data: bytes, timeout: float) -> Msg:
             return Msg(_client=nc, subject="a", data=next(given, b""))
 
-        nc = cast(Nats, SimpleNamespace(request=request))
+        async def nothing(*_: object, **__: object) -> Any:
+            return SimpleNamespace(next_msg=next_msg, unsubscribe=nothing)
+
+        listed = [next(given, b"")]
+        nc = cast(
+            Nats,
+            SimpleNamespace(request=request, subscribe=nothing, publish=nothing, new_inbox=lambda: "a"),
+        )
         try:
             place = await offer.fetch(nc, ASKER, self.got)
         except (offer.NoSnapshotError, SnapshotError) as error:
@@ -197,15 +216,20 @@ class Offers(Directory):
     def seeds(self) -> list[bytes]:
         """Questions and answers."""
         file = (self.offered / snapshot.name_of(COMMIT)).read_bytes()
-        listed = dumps([[COMMIT, len(file)], [3, 9]])
+        listed = dumps({"by": "x", "snapshots": [[COMMIT, len(file)], [3, 9]]})
+        outside = b'{"by":"x","snapshots":[["../x",4]]}'
         half = len(file) // 2
-        questions = [b"list\0", b'piece\0{"commit":7,"from":0}', b'piece\0{"commit":7,"from":900}']
+        questions = [
+            b"list\0",
+            b'piece\0{"by":"OFFERER","commit":7,"from":900}',
+            b'piece\0{"by":"","commit":7}',
+        ]
         answers = [
             [listed, file[:half], file[half:]],
             [listed, file],
             [b"[]"],
             [listed, b""],
-            [b'[["../x",4]]', b"data"],
+            [outside, b"data"],
         ]
         return [joined([question, *some]) for question in questions for some in answers]
 
