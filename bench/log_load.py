@@ -34,6 +34,7 @@ WARM = 0.15  # of a run
 HEAD_S = 0.3  # from the word to begin to the beginning
 PATIENCE_S = 240.0
 WATCH_S = 0.1
+SETTLE_S, IDLE = 1.0, 0.25  # looked at for so long, a process that uses less of a core has nothing to do
 TICKS = os.sysconf("SC_CLK_TCK")
 LINE_BYTES = 64 * 1024 * 1024
 PLENTY = 10**12  # micro-credits
@@ -176,6 +177,17 @@ async def processes(running: Market) -> dict[str, int]:
         await nc.close()
     roles = {child.name: "exchange" if child.name == leader else "standby" for child in running.exchanges}
     return {roles.get(name, name): child.pid for name, child in running.children.items()}
+
+
+async def settled(pids: Mapping[str, int]) -> float:
+    """Wait until all these processes have next to nothing to do; returns how many seconds that took."""
+    begun = time.monotonic()
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            before = {name: cpu_seconds(pid) for name, pid in pids.items()}
+            await asyncio.sleep(SETTLE_S)
+            if all(cpu_seconds(pid) - before[name] < IDLE * SETTLE_S for name, pid in pids.items()):
+                return time.monotonic() - begun - SETTLE_S
 
 
 async def traders(running: Market, count: int) -> list[Key]:

@@ -17,7 +17,7 @@ from statistics import median
 
 from bench.log_client import Job
 from bench.log_findings import Findings, at_share, say, spread
-from bench.log_load import Run, TooFewError, alone, drive, market, processes, traders
+from bench.log_load import Run, TooFewError, alone, drive, market, processes, settled, traders
 from bench.tables import number
 from events.keys import Key
 
@@ -96,7 +96,13 @@ async def path(folder: Path, name: str) -> Findings:
         both = Both(name, running.server, keys, await processes(running), address, alone_keys, pid)
         found = await _clients(both)
         found.merge(await _single(both))
+        late = await settled(both.processes)
+        found.figures[f"notary and standby catch up with {ROUNDS} runs of single orders, {name}"] = (
+            late,
+            "s",
+        )
         found.merge(await _latency(both, found.figures[f"single orders, {name}"][0] / 2))
+        await settled(both.processes)
         found.merge(await _bulk(both))
         return found
 

@@ -105,6 +105,8 @@ def _signatures() -> Findings:
             (f"libsodium alone, {rates['cores']} processes", number(rates["raw_all"])),
             ("ours, one thread", number(rates["one"])),
             ("ours, all cores", number(rates["all"])),
+            ("libsodium alone, for each second of CPU time", number(rates["raw_cpu"])),
+            ("ours, all cores, for each second of CPU time", number(rates["all_cpu"])),
         ],
     )
     say(f"signatures: {number(rates['all_of_raw_times_cores'])} of libsodium's rate times the cores")

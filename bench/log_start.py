@@ -31,11 +31,12 @@ from console.market import Market
 from events.log import connect, last_sequence
 from events.subjects import JOURNAL
 from exchange import snapshot
+from exchange.standby import EVERY_EVENTS
 
 ORDERS, TOGETHER, CLIENTS = 1_000_000, 500, 2
 WINDOW = 12
 ROUNDS = 3
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 LOOK_S = 0.005
 
 
@@ -72,7 +73,7 @@ async def _snapshot(data: Path) -> None:
     """Wait for a snapshot that has most of the orders."""
     rows: dict[str, int] = {}
     async with asyncio.timeout(PATIENCE_S):
-        while max(rows.values(), default=0) < ORDERS * 3 // 4:
+        while max(rows.values(), default=0) < ORDERS - EVERY_EVENTS * 5 // 4:
             await asyncio.sleep(0.5)
             for path in snapshot.kept(data / SNAPSHOTS):
                 if path.name not in rows:

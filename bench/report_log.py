@@ -29,6 +29,8 @@ beside them.
   Each client process keeps at most 1,000 single orders (or 12 messages of many) unanswered. Orders are bids
   at a thousand prices, all of which rest. They are signed beforehand: what signing costs the clients is not
   measured. The rate is of the steady part of a run of 12 s; its first seventh is left out.
+  Notary and standby give way to the others: at full load they fall behind, and catch up when there is room;
+  how long that takes stands below, and what they use meanwhile in the tables of CPU time.
 - **nats-py alone** is the same client processes, publishing the same bytes with the same library on the same
   subjects to a server with the market's own configuration and users, at the same durability, with nothing
   behind it. Acknowledgements are waited for in two ways: by the library's `publish_async`, and by a reply
@@ -36,7 +38,8 @@ beside them.
   hundred messages, which is as fast as with none. As many client processes are used as get the most out of
   the server alone (2, 3 and 4 are tried), and market and server alone take turns.
 - **Latency** is of an open loop: orders are due on a schedule, at half of the rate just measured, and each
-  one's wait is counted from when it was due, however late it was sent.
+  one's wait is counted from when it was due, however late it was sent. It begins when notary and standby have
+  caught up.
 - **Durability**: at `power-loss` the server syncs to the disk before it acknowledges; at `process-crash` the
   operating system has what was acknowledged.
 - **Replay, audit, signatures** are rates of one process held to one core, over its own CPU time; reading,
