@@ -137,6 +137,11 @@ def _report(result: AuditResult, projected: dict[str, Any] | None) -> None:
         "checked: the chain of commits, the hash of the requests that each answers, every signature, "
         "every event decided again and compared byte for byte, every digest, and that money sums to zero"
     )
+    if result.unfinished:
+        print(
+            f"{result.unfinished} messages of JOURNAL are parts of commits that never became whole, as a "
+            "writer leaves them that dies; nothing in them counts"
+        )
     if result.false_signatures:
         print(
             f"{result.false_signatures} requests are not signed by the account that they name, the first is "

@@ -5,8 +5,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from events.cli import credits
+from events.terminal import visible
 
 WIDTH = 150  # keys are never cut: a narrow terminal wraps the line
 
@@ -21,15 +23,19 @@ def progress_console() -> Console:
 
 
 def table(title: str, columns: str, rows: list[list[object]]) -> None:
-    """Print a table; columns are words, those that end in `>` are set to the right."""
-    shown = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    """Print a table; columns are words, those that end in `>` are set to the right.
+
+    What others wrote is shown as it is: nothing in it speaks to the terminal, or means markup.
+    """
+    title = visible(title)
+    shown = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
     for column in columns.split():
         right = column.endswith(">")
         shown.add_column(
             column.rstrip(">").replace("_", " "), justify="right" if right else "left", no_wrap=True
         )
     for row in rows:
-        shown.add_row(*(str(cell) for cell in row))
+        shown.add_row(*(Text(visible(str(cell))) for cell in row))
     console.print(shown if rows else f"{title}: none", markup=False)
 
 

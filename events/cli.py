@@ -19,6 +19,7 @@ import typer.core
 
 from events.keys import BadKeyError, Key
 from events.requests import CREDIT, MONEY
+from events.terminal import visible
 from events.wire import dumps, loads
 
 DATA = Path("var/market")  # the market's data directory, unless told otherwise
@@ -205,7 +206,7 @@ def show(value: object) -> None:
 
 def tell(text: str, as_json: bool = False) -> None:
     """Tell of an error in one line: on standard error, or {"error": text} as the command's JSON."""
-    line = " ".join(text.split())
+    line = visible(" ".join(text.split()))
     if as_json:
         show({"error": line})
     else:

@@ -81,7 +81,7 @@ def heading(body: bytes) -> Heading:
     """What a body says besides the events, at a tenth of the cost. Raises BadRecordError."""
     try:
         return _HEADINGS.decode(body)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise BadRecordError(f"not a commit: {error}") from error
 
 
@@ -92,6 +92,11 @@ def parts(body: bytes, size: int = PART_BYTES) -> Iterator[bytes]:
     for part in range(1, count + 1):
         header = part.to_bytes(4, "big") + count.to_bytes(4, "big")
         yield header + body[(part - 1) * size : part * size]
+
+
+def parts_of(message: bytes) -> int:
+    """How many messages carry the body of which this is one."""
+    return int.from_bytes(message[4:PART_HEADER], "big")
 
 
 class Assembler:

@@ -19,12 +19,12 @@ from events.chain import (
     changed_requests,
     gap,
 )
-from events.commit import Commit, decode, encode, heading
+from events.commit import Commit, decode, encode, heading, parts_of
 from events.log import LogGapError
 from events.records import AnyEvent, BadRecordError, Event
 from events.requests import KINDS, Request
 from events.source import Ends, Log
-from events.wire import RequestsHash, Stored, dumps
+from events.wire import RequestsHash, Stored
 from exchange.accusations import Accusations
 from exchange.admission import admit
 from exchange.decision import NewerRulesError
@@ -38,6 +38,8 @@ BATCH = 256  # requests whose signatures are checked together
 class AuditResult:
     """What was audited, from `source`. `unanswered`: traders' and operators' requests that no commit
     answers. `false_signatures`: of accounts that were suspended for them, the first at `first_false`.
+    `unfinished`: messages of JOURNAL that became no commit, as a writer leaves them that dies within a large
+    one; nobody reads anything in them.
     """
 
     ok: bool = False
@@ -48,6 +50,7 @@ class AuditResult:
     unanswered: int = 0
     false_signatures: int = 0
     first_false: int = 0
+    unfinished: int = 0
     digest: str = ""
     first_disagreement: dict[str, Any] | None = None
 
@@ -135,8 +138,10 @@ class _Auditor:
     async def take(self, stored: Stored) -> None:
         """The next message of JOURNAL. Raises Disagreement."""
         whole = self._chain.take(stored)
+        self._result.unfinished += 1
         if whole is None:
             return
+        self._result.unfinished -= parts_of(stored.data)
         commit, _, here = whole
         if commit.last > self._ends.intake:
             what = f"commit {commit.number} answers request {commit.last}; INTAKE ends at {self._ends.intake}"
@@ -279,7 +284,7 @@ def _by_request(commit: Commit) -> dict[int, list[AnyEvent]]:
 def _events_differ(said: list[AnyEvent], computed: list[AnyEvent]) -> str:
     """How the journal's events of a request differ from those computed; "" where they are the same bytes."""
     for number, (theirs, ours) in enumerate(zip(said, computed, strict=False), 1):
-        if dumps(theirs.wire()) != dumps(ours.wire()):
+        if theirs != ours:
             members = [name for name, value in ours.wire().items() if theirs.wire().get(name) != value]
             return f"event {number} ({ours.kind}) differs in {', '.join(members) or 'its form'}"
     if len(said) != len(computed):
