@@ -115,5 +115,5 @@ class Timekeeper:
     async def _pulse(self, writer: Writer) -> None:
         """Say that the exchange lives, and how far it is."""
         while True:
-            await self._nc.publish(subjects.PULSE_EXCHANGE, dumps(asdict(writer.said)))
+            await self._nc.publish(subjects.PULSE_EXCHANGE, dumps(asdict(writer.pulse)))
             await asyncio.sleep(PULSE_S)

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nats.aio.client import Client as Nats
 
@@ -35,7 +35,10 @@ log = logging.getLogger("exchange")
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """The market as of a commit that is stored: what the pulse tells."""
+    """What the pulse tells: the market as of the last commit that is stored, and market time.
+
+    Time runs on between commits, by ticks that change nothing else; they are in INTAKE, and so is it.
+    """
 
     epoch: int
     commit: int
@@ -71,6 +74,11 @@ class Writer:
         self._asked = dict.fromkeys(("epoch", "rules"), -AGAIN_S)
         self._decided: asyncio.Queue[tuple[Commit, bytes, Said]] = asyncio.Queue(1)  # not sent yet
         self._room = asyncio.Event()  # nothing waits to be sent
+
+    @property
+    def pulse(self) -> Said:
+        """What may be told now."""
+        return replace(self.said, now=self.engine.now_us)
 
     @property
     def serves(self) -> bool:
