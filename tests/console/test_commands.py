@@ -200,7 +200,7 @@ def test_up_leaves_nothing_behind_however_it_ends(
     up: "tuple[subprocess.Popen[str], list[int]]", number: signal.Signals, status: int
 ) -> None:
     process, pids = up
-    assert len(pids) == 3
+    assert len(pids) == 5, "server, exchange, standby, notary, projections"
     process.send_signal(number)
     assert process.wait(30) == status
     deadline = time.monotonic() + 30

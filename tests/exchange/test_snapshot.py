@@ -244,7 +244,7 @@ def test_a_follower_begins_with_the_newest_that_verifies(
 def test_a_snapshot_of_another_log_is_refused(
     server: Server, history: History, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    others = commits_of(History(4).run(150))
+    others = commits_of(History(4).run(600))  # a longer one
     bodies = commits_of(history)
     caplog.set_level(logging.WARNING, "exchange")
 
