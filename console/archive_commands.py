@@ -52,12 +52,21 @@ def archive(
             place_ = run(_verify(open_archive(directory)))
             copied = Copied(0, 0, place_)
         else:
+            _check_place(directory)
             copied = run(_copy(data, server, creds, directory))
         kept = Archive(directory)
         if as_json:
             show(_told(kept, copied))
         else:
             _say(kept, copied, verify)
+
+
+def _check_place(directory: Path) -> None:
+    """Whether an archive may be there. Raises MarketError."""
+    if directory.exists() and not directory.is_dir():
+        raise MarketError(f"{directory}: a file stands here; an archive is a directory")
+    if (directory / "nats").is_dir():
+        raise MarketError(f"{directory}: a market's data directory; give the archive one of its own")
 
 
 async def _verify(archive: Archive) -> Place:

@@ -133,6 +133,7 @@ def _read_by(data: Path) -> Iterator[tuple[str, int]]:
             yield "the projections", reading.execute("SELECT sequence FROM progress").fetchone()[0]
     for path in snapshot.kept(data / SNAPSHOTS):
         with contextlib.suppress(SnapshotError):
+            snapshot.check_whole(path)  # a damaged one is no witness
             yield f"who wrote {SNAPSHOTS}/{path.name}", snapshot.header(path).sequence
 
 

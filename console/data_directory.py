@@ -23,8 +23,10 @@ from console.keyring import place
 from events.cli import ADDRESS, NowhereError, read_address
 from events.keys import Key
 from events.log import NotAdmittedError, UnreachableError, connect
+from events.wire import loads
 
 SERVER_S = 10.0  # nats-server answers within this
+LOCK_S = 30.0  # a reader of files at rest waits so long for another to have copied them
 LOG = "logs/nats-server.log"
 ARCHIVE = "archive"  # what the streams go on behind, where the market was restored
 SNAPSHOTS = "snapshots"
@@ -173,16 +175,31 @@ async def log_of(data: Path) -> AsyncIterator[tuple[str, Key]]:
         raise MarketError(f"{data}: there is no market's log here; give --data")
     key = Key.load(place(data, "operator"))
     with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(lock(data))
-        except MarketError:
-            yield read_address(data / ADDRESS), key
-            return
-        prepare(data)
+        for wait in (True,) * int(LOCK_S / 0.1) + (False,):
+            with contextlib.ExitStack() as locked:
+                try:
+                    locked.enter_context(lock(data))
+                except MarketError:
+                    if runs(data):
+                        yield read_address(data / ADDRESS), key
+                        return
+                    if not wait:
+                        raise
+                else:
+                    copy = stack.enter_context(copy_of_log(data))
+                    break
+            await asyncio.sleep(0.1)  # another reader makes its copy
         users = server.users([server.auditor(key.public)])
-        with copy_of_log(data) as copy:
-            async with server_for(copy, users, "reading", key) as address:
-                yield address, key
+        async with server_for(copy, users, "reading", key) as address:
+            yield address, key
+
+
+def runs(data: Path) -> bool:
+    """Whether the market that gave the directory its address lives."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        os.kill(int(loads((data / ADDRESS).read_bytes())["pid"]), 0)
+        return True
+    return False
 
 
 @contextlib.contextmanager
@@ -191,11 +208,12 @@ def copy_of_log(data: Path) -> Iterator[Path]:
 
     Raises MarketError, BadPlaceError.
     """
-    for left in data.glob(f"{COPY}*"):  # of a process that was killed
-        shutil.rmtree(left, ignore_errors=True)
+    for left in data.glob(f"{COPY}*"):
+        if not Path(f"/proc/{left.name.split('-')[1]}").exists():  # its process was killed
+            shutil.rmtree(left, ignore_errors=True)
     size = sum(file.stat().st_size for file in (data / "nats").rglob("*") if file.is_file())
     server.check_disk(data, size)
-    with tempfile.TemporaryDirectory(prefix=COPY, dir=data) as name:
+    with tempfile.TemporaryDirectory(prefix=f"{COPY}{os.getpid()}-", dir=data) as name:
         copy = Path(name)
         try:
             shutil.copytree(data / "nats", copy / "nats")

@@ -6,18 +6,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
+import nats.errors
 import typer
 from nats.aio.client import Client as Nats
+from nats.js.errors import NotFoundError
 
 from console.data_directory import ARCHIVE, MarketError, closing, log_of
 from console.progress import bar
 from console.session import EXPECTED, Data, OperatorCreds, operator_key, run
 from console.store_check import STORE, check_store
 from events.archive import Archive
-from events.cli import DATA, Json, Server, edge, show
+from events.cli import DATA, Json, Server, edge, is_given, show
 from events.collecting import rarely
-from events.log import connect
+from events.keys import Key
+from events.log import NotAdmittedError, connect, last_sequence
 from events.source import ArchiveLog, Log, ServerLog, archive_at, longer
+from events.subjects import JOURNAL
 from exchange.audit import AuditResult
 from exchange.audit import audit as audit_log
 
@@ -66,8 +70,8 @@ def audit(
 
 
 def is_alone(archive: Path | None, server: str, data: Path) -> bool:
-    """Whether an archive is to be read and no market's log behind it."""
-    return archive is not None and not server and data == DATA
+    """Whether an archive is to be read and no market's log behind it: none was named."""
+    return archive is not None and not server and data == DATA and not is_given("data")
 
 
 @contextlib.asynccontextmanager
@@ -77,12 +81,30 @@ async def log_on_server(data: Path, server: str, creds: Path | None) -> AsyncIte
         async with closing(
             await connect(server, operator_key(data, creds), name="exchange", patience=3)
         ) as nc:
+            await _may_read(nc, operator_key(data, creds))
             yield nc
     else:
         async with log_of(data) as (address, key):
             own = operator_key(data, creds) if creds else key
             async with closing(await connect(address, own, name="exchange")) as nc:
+                await _may_read(nc, own)
                 yield nc
+
+
+async def _may_read(nc: Nats, key: Key) -> None:
+    """Whether the server lets this key read the log: one that it does not, it leaves without an answer.
+
+    Raises NotAdmittedError.
+    """
+    try:
+        await last_sequence(nc, JOURNAL)
+    except nats.errors.TimeoutError:
+        raise NotAdmittedError(
+            f"{key.public} may not read the log, or the server does not answer: give the operator's seed "
+            "with --creds"
+        ) from None
+    except NotFoundError:
+        pass  # what reads will say so
 
 
 @contextlib.asynccontextmanager

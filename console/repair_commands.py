@@ -11,8 +11,9 @@ from console.progress import bar
 from console.session import EXPECTED, Data, OperatorCreds, run
 from console.store_check import STORE
 from events.cli import DATA, Json, Server, edge, show
+from events.log import last_sequence
 from events.source import archive_at
-from events.subjects import JOURNAL
+from events.subjects import INTAKE, JOURNAL
 
 ASIDE = "set-aside-"
 
@@ -28,7 +29,8 @@ def check(server: Server = "", creds: OperatorCreds = None, data: Data = DATA, a
         if as_json:
             show(told)
         else:
-            print(f"no damage: requests 1 to {told['requests']}, commits 1 to {told['commits']}")
+            answered = f"answered to {told['answered']} by commits 1 to {told['commits']}"
+            print(f"no damage: requests 1 to {told['requests']}, {answered}")
             print(
                 "checked: every message is there, the chain of commits, each commit's hash over its requests"
             )
@@ -41,7 +43,8 @@ async def _check(data: Path, server: str, creds: Path | None) -> dict[str, Any]:
             await damage.look_at_ends(nc, data, archive)
         with bar("checking") as tell:
             place = await damage.scan(nc, archive, tell)
-    return {"requests": place.last, "commits": place.number, "hash": place.hash}
+        requests = await last_sequence(nc, INTAKE, archive)
+    return {"requests": requests, "answered": place.last, "commits": place.number, "hash": place.hash}
 
 
 def recompute(data: Data = DATA, as_json: Json = False) -> None:

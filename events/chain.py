@@ -147,7 +147,7 @@ async def following(requests: AsyncIterator[Stored], expected: int) -> Stored:
 
 def gap(error: LogGapError) -> Disagreement:
     """A gap of the server's, as a Disagreement."""
-    return Disagreement(error.stream, error.sequence, str(error))
+    return Disagreement(error.stream, error.sequence, str(error).removeprefix(f"{error.stream}: "))
 
 
 def place_of(archive: Archive) -> Place:

@@ -16,6 +16,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 import typer.core
+from typer.main import get_current_context  # type: ignore[attr-defined]
 
 from events.keys import BadKeyError, Key
 from events.requests import CREDIT, MONEY
@@ -30,6 +31,13 @@ def _prefer_data(context: typer.Context, server: str) -> str:
     """A market named by --data is not overruled by COREHOUR_SERVER: only by --server."""
     given = [name for name in ("server", "data") if _is_typed(context, name)]
     return "" if given == ["data"] else server
+
+
+def is_given(name: str) -> bool:
+    """Whether the command that runs was given this option, on its command line or by the environment."""
+    context = get_current_context(silent=True)
+    source = context.get_parameter_source(name) if context is not None else None
+    return source is not None and source.name in ("COMMANDLINE", "ENVIRONMENT")
 
 
 def _is_typed(context: typer.Context, name: str) -> bool:

@@ -48,12 +48,13 @@ class Key:
             text = path.read_text("ascii").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise BadKeyError(f"{path}: {getattr(error, 'strerror', None) or 'not a seed file'}") from error
-        if stat.S_IMODE(mode) & 0o077:
-            raise BadKeyError(f"{path}: others can read this seed; chmod 600 {path}")
         try:
-            return cls(text)
+            key = cls(text)
         except BadKeyError as error:
             raise BadKeyError(f"{path}: {error}") from error
+        if stat.S_IMODE(mode) & 0o077:
+            raise BadKeyError(f"{path}: others can read this seed; chmod 600 {path}")
+        return key
 
     def save(self, path: Path) -> None:
         """Write the seed with mode 0600. Raises BadKeyError if the file exists."""

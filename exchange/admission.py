@@ -3,7 +3,7 @@
 A pure function of the message's bytes and the version of the rules, so that the audit gets the same
 refusals again (R34). Who asked is known from the subject, under which the server lets that account alone
 publish; the signature is checked behind the exchange, by the notary and by every audit (R35). Rules 1
-checked it here.
+checked it here, and here it is still checked where rules are to change, which could not be undone.
 """
 
 from typing import Any
@@ -51,7 +51,9 @@ def admit(stored: Stored, rules: int) -> Request:
         return _refused(stored, account, kind, "R35/message/unreadable")
     account, kind, raw = known
     signature, content = signed
-    if rules < 2 and not is_signed(raw, signature, signed_bytes(stored.subject, content)):
+    if (rules < 2 or kind == "rules") and not is_signed(
+        raw, signature, signed_bytes(stored.subject, content)
+    ):
         return _refused(stored, account, kind, "R35/signature/false")
     session, number = body.get("session"), body.get("number")
     if (

@@ -22,21 +22,29 @@ class Batcher:
         self.number, self.previous, self.last = number, previous, last
         self._quiet = RequestsHash()  # over the requests since the last commit
         self._first = last + 1
+        self.taken = 0  # of the last batch, how many requests were decided
 
-    def decide(self, requests: Sequence[Stored]) -> tuple[Commit, bytes] | None:
-        """Decide a batch; returns the commit with its body, or None where nothing changed.
+    def decide(
+        self, requests: Sequence[Stored], most_events: int | None = None
+    ) -> tuple[Commit, bytes] | None:
+        """Decide a batch, or its first requests where these make `most_events`; returns the commit with its
+        body, or None where nothing changed.
 
         The engine's state is ahead of the log until the commit is appended: tell nobody before.
         """
         events: list[tuple[int, Event]] = []
         engine = self.engine
         covered, hexdigest = 0, ""
+        self.taken = len(requests)
         for position, stored in enumerate(requests):
             self._quiet.add(*stored)
             happened = engine.decide(admit(stored, engine.state.rules))
             if happened:
                 events += [(stored.sequence, event) for event in happened]
                 covered, hexdigest = position + 1, self._quiet.hex()
+                if most_events is not None and len(events) >= most_events:
+                    self.taken = covered
+                    break
         if not covered:
             return None
         commit = Commit(
@@ -53,6 +61,6 @@ class Batcher:
         self.number, self.previous, self.last = commit.number, sha256(body), commit.last
         self._first = commit.last + 1
         self._quiet = RequestsHash()
-        for stored in requests[covered:]:
+        for stored in requests[covered : self.taken]:
             self._quiet.add(*stored)
         return commit, body

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from events import records as r
 from events.requests import KINDS, Request
 from exchange.decision import Decision, Outcome, Refusal
-from exchange.entities import MOST_NUMBERS, MOST_SESSIONS
+from exchange.entities import MOST_SESSIONS
 from exchange.handlers import ASKED_BY_EXCHANGE, ASKED_BY_OTHERS
 from exchange.hour import match
 from exchange.orders import ORDERS, alone, many
@@ -114,4 +114,4 @@ class Engine:
         answer = found.answers.get(number)
         if answer is not None:
             return (answer, code) if answer.content == content else (None, "R12/number/other-content")
-        return None, "R12/number/old" if number < found.highest - MOST_NUMBERS else code
+        return None, "R12/number/old" if found.is_old(number) else code

@@ -9,6 +9,7 @@ from events.profile import Screen
 from events.records import Answered, OrdersAnswered
 
 MOST_NUMBERS = 1024  # of a session, behind its newest (R12)
+MOST_ANSWERS = 8192  # orders in the answers of a session that are kept
 MOST_SESSIONS = 64  # of an account
 
 
@@ -123,20 +124,47 @@ class Hour:
 
 @dataclass(slots=True)
 class Session:
-    """The answers to a session's last numbers (R12): to those less than MOST_NUMBERS behind the highest."""
+    """The answers to a session's last numbers (R12): to those at most MOST_NUMBERS behind the highest, and
+    to at most MOST_ANSWERS orders, of which one request has many. What is below `floor` was answered, and is
+    forgotten.
+    """
 
     highest: int = 0
+    floor: int = 0
+    orders: int = 0  # in the answers that are kept
     answers: dict[int, Answered | OrdersAnswered] = field(default_factory=dict)
 
+    def is_old(self, number: int) -> bool:
+        """Whether a number is refused, since its answer may be forgotten."""
+        return number < self.highest - MOST_NUMBERS or number < self.floor
+
     def remember(self, number: int, answer: Answered | OrdersAnswered) -> list[int]:
-        """Keep an answer; returns the numbers whose answers are forgotten for it. O(1) amortised."""
+        """Keep an answer; returns the numbers whose answers are forgotten for it. O(1) amortised; where many
+        orders are forgotten O(answers).
+        """
+        if number not in self.answers:
+            self.orders += _orders_in(answer)
         self.answers[number] = answer
-        if number <= self.highest:
-            return []
-        before, self.highest = self.highest - MOST_NUMBERS, number
-        least = number - MOST_NUMBERS
-        behind = range(before, least) if least - before < len(self.answers) else list(self.answers)
-        old = [n for n in behind if n < least and n in self.answers]
-        for n in old:
-            del self.answers[n]
+        old: list[int] = []
+        if number > self.highest:
+            before, self.highest = self.highest - MOST_NUMBERS, number
+            least = number - MOST_NUMBERS
+            behind = range(before, least) if least - before < len(self.answers) else list(self.answers)
+            old = [n for n in behind if n < least and n in self.answers]
+            for n in old:
+                self._forget(n)
+        while self.orders > MOST_ANSWERS:
+            lowest = min(self.answers)
+            if lowest == number:
+                break
+            self._forget(lowest)
+            self.floor = lowest + 1
+            old.append(lowest)
         return old
+
+    def _forget(self, number: int) -> None:
+        self.orders -= _orders_in(self.answers.pop(number))
+
+
+def _orders_in(answer: Answered | OrdersAnswered) -> int:
+    return len(answer.answers) if isinstance(answer, OrdersAnswered) else 0

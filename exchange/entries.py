@@ -34,6 +34,8 @@ def keys(state: "State") -> Iterator[Key]:
     yield from (("contract", number) for number in state.contracts)
     yield from (("hour", *key) for key in state.hours)
     for key, sessions in state.sessions.items():
+        yield from (("floor", key, session) for session, found in sessions.items() if found.floor)
+    for key, sessions in state.sessions.items():
         for session, found in sessions.items():
             yield from (("answer", key, session, number) for number in found.answers)
 
@@ -106,6 +108,11 @@ def _answer(state: "State", key: Key) -> list[object] | None:
     return None if answer is None else [answer]
 
 
+def _floor(state: "State", key: Key) -> list[object] | None:
+    found = state.sessions.get(key[1], {}).get(key[2])
+    return [found.floor] if found is not None and found.floor else None
+
+
 _ENTRIES: "dict[str, Callable[[State, Key], list[object] | None]]" = {
     "market": _market,
     "rules": _rules,
@@ -118,5 +125,6 @@ _ENTRIES: "dict[str, Callable[[State, Key], list[object] | None]]" = {
     "order": _order,
     "contract": _contract,
     "hour": _hour,
+    "floor": _floor,
     "answer": _answer,
 }

@@ -241,7 +241,7 @@ def reinstate(d: Decision, request: Request) -> Outcome:
 
 def rules(d: Decision, request: Request) -> None:
     """The market decides by newer rules from the next request on (R34)."""
-    if request.body["epoch"] == d.state.epoch and request.body["version"] > d.state.rules:
+    if request.body["epoch"] == d.state.epoch and request.body["version"] == d.state.rules + 1:
         if request.body["version"] > RULES:
             raise NewerRulesError(
                 f"request {request.sequence} brings rules {request.body['version']}; this program knows "
@@ -258,9 +258,10 @@ def suspend(d: Decision, request: Request) -> None:
     account, sequence = request.body["account"], request.body["request"]
     state = d.state
     if account in (d.terms.operator, d.terms.exchange):
-        if not state.frozen:
-            who = "operator" if account == d.terms.operator else "exchange"
-            d.emit(r.Frozen(f"request {sequence} in the {who}'s name is not signed by it", []))
+        who = "operator" if account == d.terms.operator else "exchange"
+        reason = f"request {sequence} in the {who}'s name is not signed by it"
+        if state.frozen != reason:  # nor does a market that froze itself go on by itself now
+            d.emit(r.Frozen(reason, []))
         return
     if account not in state.accounts or account in state.suspended:
         return

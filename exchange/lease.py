@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import time
 import uuid
+from collections.abc import Callable
 
 import nats.errors
 import uvloop
@@ -124,11 +125,11 @@ class Keeper:
 
     What an hour's end brings may take longer to decide than a lease lasts. If it ran out meanwhile, another
     exchange would begin with the same, and lose it in the same way. Only a loop that has stood still for
-    STUCK_S is taken for dead.
+    STUCK_S, and in it a `progress` that has not changed, is taken for dead.
     """
 
-    def __init__(self, server: str, key: Key, lease: Lease) -> None:
-        self._server, self._key, self._lease = server, key, lease
+    def __init__(self, server: str, key: Key, lease: Lease, progress: Callable[[], int] = lambda: 0) -> None:
+        self._server, self._key, self._lease, self._progress = server, key, lease, progress
         self._beat = time.monotonic()
         self._stop = False
 
@@ -152,7 +153,10 @@ class Keeper:
         nc = await connect(self._server, self._key, name="lease")
         try:
             self._lease.move_to(nc)
+            before = self._progress()
             while not self._stop:
+                if self._progress() != before:
+                    before, self._beat = self._progress(), time.monotonic()
                 if time.monotonic() - self._beat > STUCK_S:
                     raise LeaseLostError(f"the exchange has stood still for {STUCK_S:g} s, and stops")
                 await self._lease.renew()

@@ -50,7 +50,10 @@ async def offer(nc: Nats, directory: Path) -> None:
         if not message.reply.startswith(f"{subjects.inbox(account)}."):
             return  # a reply goes to nobody but who asks
         if what == "list":
-            snapshots = [[int(path.stem), path.stat().st_size] for path in snapshot.kept(directory)]
+            snapshots = []
+            for path in snapshot.kept(directory):
+                with contextlib.suppress(FileNotFoundError):  # removed just now
+                    snapshots.append([int(path.stem), path.stat().st_size])
             await nc.publish(message.reply, dumps({"by": by, "snapshots": snapshots}))
         elif (piece := _piece(directory, by, message.data)) is not None:
             await nc.publish(message.reply, piece)

@@ -98,7 +98,7 @@ class _Restoring:
             "market": self._market, "rules": self._rules, "checked": self._checked, "flag": self._flag,
             "account": self._account, "suspended": self._suspended, "votes": self._votes,
             "machine": self._machine, "order": self._order, "contract": self._contract, "hour": self._hour,
-            "answer": self._answer,
+            "floor": self._floor, "answer": self._answer,
         }  # fmt: skip
 
     def take(self, key: list[Any], values: list[Any]) -> Key:
@@ -219,6 +219,12 @@ class _Restoring:
 
     def _hour(self, key: list[Any], values: list[Any]) -> None:
         self._state.hours[key[1], key[2]] = Hour(*values)
+
+    def _floor(self, key: list[Any], values: list[Any]) -> None:
+        _, account, session = key
+        (floor,) = values
+        sessions = self._state.sessions.setdefault(account, SortedDict())
+        sessions[session] = Session(floor=floor)
 
     def _answer(self, key: list[Any], values: list[Any]) -> None:
         self.take_answers(_ANSWERS.decode(dumps([[key, values]])))

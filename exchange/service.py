@@ -34,6 +34,7 @@ from events.log import (
 from events.records import BadRecordError
 from events.together import together, until_told
 from exchange import snapshot
+from exchange.decision import NewerRulesError
 from exchange.follower import Follower, check_answered
 from exchange.lease import Keeper, Lease, LeaseLostError
 from exchange.offer import NoSnapshotError, fetch, offer
@@ -54,6 +55,7 @@ ERRORS = (
     LeaseLostError,
     LogGapError,
     BadRecordError,
+    NewerRulesError,
 )
 log = logging.getLogger("exchange")
 

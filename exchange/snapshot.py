@@ -61,8 +61,9 @@ def name_of(commit: int) -> str:
 
 
 def kept(directory: Path) -> list[Path]:
-    """The snapshots in a directory, newest first."""
-    return sorted(directory.glob(f"*{SUFFIX}"), reverse=True)
+    """The snapshots in a directory, newest first; files of other names are none."""
+    named = (path for path in directory.glob(f"*{SUFFIX}") if path.stem.isascii() and path.stem.isdigit())
+    return sorted(named, reverse=True)
 
 
 def write(directory: Path, header: Header, rows: Iterable[bytes]) -> Path:
@@ -82,8 +83,10 @@ def write(directory: Path, header: Header, rows: Iterable[bytes]) -> Path:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
-    for old in kept(directory)[KEPT:]:
-        old.unlink(missing_ok=True)
+    snapshots = kept(directory)
+    here = snapshots.index(place)
+    for other in snapshots[:here] + snapshots[here + KEPT :]:  # later than the newest: another log's
+        other.unlink(missing_ok=True)
     return place
 
 

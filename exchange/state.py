@@ -37,6 +37,7 @@ class State:
     def __init__(self, twin: bool = False) -> None:
         self.terms: r.MarketOpened | None = None
         self.rules: int = 1
+        self.folded = 0  # events, by this process: who watches sees that it gets on
         self.checked: int = 0  # signatures of requests up to here are checked (R35)
         self.suspended: dict[str, int] = {}  # account: the request that it did not sign
         self.epoch = 0
@@ -75,6 +76,7 @@ class State:
 
     def fold(self, event: r.Event) -> None:
         """Change the state by one event. O(log orders); a vote O(1), a machine's O(its contracts)."""
+        self.folded += 1
         self._fold[event.kind](event)
 
     # -- what the digest covers
@@ -476,11 +478,16 @@ class State:
                 dropped, old = sessions.popitem(0)
                 for number in old.answers:
                     self.digest.touch(("answer", event.account, dropped, number))
+                if old.floor:
+                    self.digest.touch(("floor", event.account, dropped))
         session = sessions.get(event.session)
         assert session is not None, event
         self.digest.touch(("answer", event.account, event.session, event.number))
+        floor = session.floor
         for number in session.remember(event.number, event):
             self.digest.touch(("answer", event.account, event.session, number))
+        if session.floor != floor:
+            self.digest.touch(("floor", event.account, event.session))
 
     def _on_orders_answered(self, event: r.OrdersAnswered) -> None:
         self._on_answered(event)

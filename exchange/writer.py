@@ -30,6 +30,7 @@ from exchange.state import State
 GROUP = 256  # requests in one commit at most ...
 GROUP_BYTES = 64 * 1024  # ... and bytes of them, so that one is decided within milliseconds
 AGAIN_S = 5.0  # an own request that the server may have lost is made again
+GROUP_EVENTS = 20_000  # and it ends with the request that makes so many: what matches much takes long
 log = logging.getLogger("exchange")
 
 
@@ -104,10 +105,12 @@ class Writer:
                 if self._decided.full():
                     await self._room.wait()  # meanwhile the next group grows
                 for group in groups(await reader.next_batch(timeout=0.2)):
-                    done = self._batcher.decide(group)
-                    self.at_tick_us = self.engine.now_us
-                    if done is not None:
-                        await self._decided.put((*done, self._as_decided()))
+                    while group:
+                        done = self._batcher.decide(group, GROUP_EVENTS)
+                        group = group[self._batcher.taken :]
+                        self.at_tick_us = self.engine.now_us
+                        if done is not None:
+                            await self._decided.put((*done, self._as_decided()))
 
     async def _append(self, journal: int) -> None:
         while True:

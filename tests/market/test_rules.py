@@ -1,11 +1,18 @@
 """The rules in force, each by its number: where it holds and where it bites."""
 
+import pytest
+
 from events import records as r
 from events.commit import RULES
-from events.requests import encode
+from events.requests import MOST_ORDERS, encode
 from events.subjects import CLIENT
+from exchange.admission import admit
+from exchange.decision import NewerRulesError
 from exchange.engine import Engine
+from exchange.entities import MOST_ANSWERS
+from exchange.entries import rows
 from exchange.reputation import PRIOR, largest_counted, share
+from exchange.restoring import restore
 from tests.market.play import CREDIT, HOUR_US, LOST_US, Play, answer, of
 
 P = 20_000  # micro-credits per CPU hour
@@ -608,6 +615,8 @@ def test_R35_a_false_signature_in_the_operators_name_freezes_the_market() -> Non
     play = market()
     play.own("suspend", account=play.public("operator"), request=7)
     assert "request 7" in play.state.frozen and not play.state.suspended
+    assert play.own("suspend", account=play.public("operator"), request=7) == []
+    assert play.own("suspend", account=play.public("exchange"), request=9), "the reason is the newest"
     assert play.code("operator", "unfreeze", reason="looked into it") == ""
 
 
@@ -674,3 +683,38 @@ def test_R12_many_orders_are_answered_once() -> None:
     first = play.ask("buyer", "orders", orders=[{"kind": "bid", "price": P, "size": 1}])
     again = play.send(play.requests[-1]._replace(sequence=len(play.requests) + 1))
     assert again == [first[-1]] and len(play.running()) == 1
+
+
+def test_R12_a_session_remembers_a_bounded_number_of_orders() -> None:
+    """What is forgotten for it is refused, never done again; a restored market does the same."""
+    play = market()
+    nothing = [{"kind": "bid", "price": -1, "size": 1}] * MOST_ORDERS
+    sent = []
+    for _ in range(MOST_ANSWERS // MOST_ORDERS + 3):
+        play.ask("buyer", "orders", orders=nothing)
+        sent.append(play.requests[-1])
+    session = play.state.sessions[play.public("buyer")][play.session]
+    assert session.orders <= MOST_ANSWERS and len(session.answers) == MOST_ANSWERS // MOST_ORDERS
+    play.check()
+    again = Engine(restore(list(rows(play.state))))
+    for stored, known in ((sent[0], False), (sent[2], False), (sent[3], True), (sent[-1], True)):
+        for engine in (play.engine, again):
+            (event,) = engine.decide(admit(stored._replace(sequence=10**6), 2))
+            assert isinstance(event, r.OrdersAnswered) == known, stored.sequence
+            if isinstance(event, r.Answered):
+                assert event.code == "R12/number/old"
+
+
+def test_R34_a_change_of_rules_that_the_exchange_did_not_sign_is_refused() -> None:
+    play = market(rules=1)
+    for version in (1, 2, 3):
+        stored = play.message("exchange", "rules", {"epoch": 1, "version": version})
+        forged = stored._replace(data=stored.data[:86].swapcase() + stored.data[86:])
+        assert answer(play.send(forged)).code == "R35/signature/false"
+    assert play.own("rules", version=3) == [] and play.state.rules == 1, "one after the other"
+    play.own("rules", version=2)
+    stored = play.message("exchange", "rules", {"epoch": 1, "version": 3})
+    forged = stored._replace(data=b"A" * 86 + stored.data[86:])
+    assert answer(play.send(forged)).code == "R35/signature/false"
+    with pytest.raises(NewerRulesError):
+        play.own("rules", version=3)
