@@ -9,7 +9,7 @@ import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from nats.aio.client import Client as Nats
 
@@ -18,6 +18,7 @@ from console.store_check import STORE
 from events.archive import Archive
 from events.chain import Disagreement, Place, Scan, gap
 from events.log import LogGapError
+from events.records import BadRecordError
 from events.source import Ends, ServerLog
 from events.subjects import INTAKE, JOURNAL
 from events.wire import dumps, loads
@@ -43,6 +44,14 @@ class DamageError(Exception):
         self.found = found
 
 
+class Witness(NamedTuple):
+    """Who has read JOURNAL up to a sequence, and which request was the last that was answered by then."""
+
+    who: str
+    sequence: int
+    answered: int
+
+
 async def look(nc: Nats, data: Path, archive: Archive | None) -> None:
     """Look at the streams' ends, and at the whole log where it is small. Raises DamageError."""
     if 0 < await look_at_ends(nc, data, archive) <= SCAN_BYTES and files_of(data, JOURNAL):
@@ -59,6 +68,26 @@ async def look_at_ends(nc: Nats, data: Path, archive: Archive | None) -> int:
         return sum([await _look_at(nc, stream, data, archive, read) for stream in (INTAKE, JOURNAL)])
     except Disagreement as found:
         raise DamageError(found) from None
+
+
+async def look_at_intake(nc: Nats, data: Path, archive: Archive | None) -> None:
+    """Whether all requests are there that were ever answered: then JOURNAL can be decided again.
+
+    Reads all of INTAKE, and of JOURNAL's end what can be read. Raises DamageError.
+    """
+    read = list(_read_by(data))
+    with contextlib.suppress(DamageError, LogGapError, BadRecordError):
+        place = await scan(nc, archive)
+        read.append(Witness("JOURNAL", 0, place.last))
+    try:
+        await _look_at(nc, INTAKE, data, archive, read)
+        log, end = ServerLog(nc, archive), await _end(nc, INTAKE, archive)
+        async for _ in log.requests(1, end):
+            pass
+    except Disagreement as found:
+        raise DamageError(found) from None
+    except LogGapError as error:
+        raise DamageError(gap(error)) from None
 
 
 async def scan(
@@ -82,9 +111,7 @@ async def _end(nc: Nats, stream: str, archive: Archive | None) -> int:
     return int(state["last_seq"]) if state else archive.end(stream) if archive else 0
 
 
-async def _look_at(
-    nc: Nats, stream: str, data: Path, archive: Archive | None, read: list[tuple[str, int]]
-) -> int:
+async def _look_at(nc: Nats, stream: str, data: Path, archive: Archive | None, read: list[Witness]) -> int:
     """A stream as the server tells of it; returns its bytes. Raises Disagreement."""
     before = archive.end(stream) if archive else 0
     info = await _info(nc, stream)
@@ -103,10 +130,12 @@ async def _look_at(
     behind = state["last_seq"] + 1
     if any(sequence > before for sequence in lost.get("msgs") or ()) or lost.get("bytes", 0) > TORN_BYTES:
         raise Disagreement(stream, behind, f"the server has lost {lost.get('bytes', 0)} bytes of its files")
-    if stream == JOURNAL:
-        for who, sequence in read:
-            if sequence >= behind:
-                raise Disagreement(stream, behind, f"the end is missing: {who} read it up to {sequence}")
+    for who, sequence, answered in read:
+        if stream == JOURNAL and sequence >= behind:
+            raise Disagreement(stream, behind, f"the end is missing: {who} read it up to {sequence}")
+        if stream == INTAKE and answered >= behind:
+            what = f"the end is missing: {who} read the answers to requests up to {answered}"
+            raise Disagreement(stream, behind, what)
     return int(state["bytes"])
 
 
@@ -122,19 +151,21 @@ def files_of(data: Path, stream: str) -> list[Path]:
     return list(data.glob(f"nats/jetstream/*/streams/{stream}"))
 
 
-def _read_by(data: Path) -> Iterator[tuple[str, int]]:
-    """Who has read how far in JOURNAL; who cannot be asked is not damage of the log."""
+def _read_by(data: Path) -> Iterator[Witness]:
+    """Who has read how far; who cannot be asked is not damage of the log."""
     store = data / STORE
     if store.exists():
         with (
             contextlib.suppress(sqlite3.Error),
             contextlib.closing(sqlite3.connect(f"{store.absolute().as_uri()}?mode=ro", uri=True)) as reading,
         ):
-            yield "the projections", reading.execute("SELECT sequence FROM progress").fetchone()[0]
+            row = reading.execute("SELECT sequence, answered FROM progress").fetchone()
+            yield Witness("the projections", *row)
     for path in snapshot.kept(data / SNAPSHOTS):
         with contextlib.suppress(SnapshotError):
             snapshot.check_whole(path)  # a damaged one is no witness
-            yield f"who wrote {SNAPSHOTS}/{path.name}", snapshot.header(path).sequence
+            said = snapshot.header(path)
+            yield Witness(f"who wrote {SNAPSHOTS}/{path.name}", said.sequence, said.last)
 
 
 async def _info(nc: Nats, stream: str) -> dict[str, Any]:

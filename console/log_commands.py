@@ -173,4 +173,4 @@ def _report(result: AuditResult, projected: dict[str, Any] | None) -> None:
         print(f"projections as of commit {projected['commit']}: equal to a fresh fold")
     elif projected:
         print(f"the projections {projected['store']} disagree: {projected['what']}")
-        print("the log is right: delete that file, `exchange up` rebuilds it")
+        print(projected["advice"])

@@ -13,20 +13,22 @@ from events.source import Log
 from projections.store import SCHEMA, Store, StoreError, batches, digest
 
 STORE = "projections.sqlite"
+DELETE = "the log is right: delete that file, `exchange up` rebuilds it"
+KEEP = "the log's end is missing, or this is an older copy of it: keep that file, it is the witness"
 TOGETHER = 500  # commits that are folded at once
 
 
 async def check_store(
     log: Log, path: Path, progress: Callable[[int, int], None] = lambda done, whole: None
 ) -> dict[str, Any]:
-    """{"store", "commit", "ok", "what"}: compares digests; `what` says what is wrong. Changes nothing.
+    """{"store", "commit", "ok", "what", "advice"}: compares digests; `what` says what is wrong. Only reads.
 
     Needs room for two copies of the store in the temporary directory. Raises StoreError, Disagreement,
     LogGapError, ArchiveError.
     """
     with tempfile.TemporaryDirectory(prefix="corehour-") as folder, _copy(path, Path(folder)) as kept:
         number, hash_ = kept.cursor()
-        result = {"store": str(path), "commit": number, "ok": False, "what": ""}
+        result = {"store": str(path), "commit": number, "ok": False, "what": "", "advice": DELETE}
         with Store(Path(folder) / "fresh.sqlite") as fresh:
             last = await _fold(log, fresh, number, progress)
             if last != (number, hash_):
@@ -35,6 +37,8 @@ async def check_store(
                     if last[0] == number
                     else f"it has read up to commit {number}; the log ends at commit {last[0]}"
                 )
+                if last[0] < number:
+                    result["advice"] = KEEP
             elif digest(kept) != digest(fresh):
                 result["what"] = f"it differs from a fresh fold of commits 1 to {number}"
             else:

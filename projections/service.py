@@ -108,7 +108,7 @@ class Service:
                 await self._publish(messages)
         self._progress = self._progress._replace(published=self._number)
         await self._say()
-        sequence, number, last, _ = self._progress
+        sequence, number, last = self._progress[:3]
         async with CommitReader(self._nc, number, last, sequence, self._archive) as reader:
             while True:
                 try:
@@ -132,6 +132,7 @@ class Service:
         published = asyncio.create_task(self._publish(self._store.tell(batch), sent))
         try:
             await sent.wait()
+            self._progress = self._progress._replace(answered=batch[-1].last)
             self._store.keep(self._progress)
             self._number, self._hash = batch[-1].number, batch[-1].hash
             await published

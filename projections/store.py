@@ -21,7 +21,7 @@ from events.wire import dumps, loads
 from projections import accounts, contracts, feed, machines, market, orders
 from projections.tables import METADATA, Fold, Handler, Moment, text_of
 
-SCHEMA = 2  # of these tables; a store of another one is rebuilt
+SCHEMA = 3  # of these tables; a store of another one is rebuilt
 APPLICATION = 0x436F7265  # "Core": SQLite's application id, so that no other file is taken for a store
 CACHE_KIB = 32 * 1024  # of the file's pages in memory
 MOST_EVENTS = 2000  # of the commits in one transaction, where there is more than one commit
@@ -34,7 +34,7 @@ CURSOR = Table(
 )
 
 # How this store was filled, which two stores of the same commits need not share: where to read on in
-# JOURNAL, and the last commit whose feed was published.
+# JOURNAL, the last commit whose feed was published, and the last request that was answered by then.
 PROGRESS = Table(
     "progress",
     METADATA,
@@ -42,6 +42,7 @@ PROGRESS = Table(
     Column("commit", Integer, nullable=False),
     Column("hash", Text, nullable=False),
     Column("published", Integer, nullable=False),
+    Column("answered", Integer, nullable=False),
 )
 
 
@@ -50,13 +51,16 @@ class StoreError(Exception):
 
 
 class Progress(NamedTuple):
-    """Where to read on: JOURNAL sequence, and number and hash of the commit that ended there. And the
-    last commit whose feed messages were published."""
+    """Where to read on: JOURNAL sequence, and number and hash of the commit that ended there. The last
+    commit whose feed messages were published. The last request that the commits read so far answer: of an
+    INTAKE that lost its end this is a witness.
+    """
 
     sequence: int = 0
     commit: int = 0
     hash: str = FIRST
     published: int = 0
+    answered: int = 0
 
 
 _CURSOR = text_of(select(CURSOR))
