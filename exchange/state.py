@@ -37,7 +37,6 @@ class State:
     def __init__(self, twin: bool = False) -> None:
         self.terms: r.MarketOpened | None = None
         self.rules: int = 1
-        self.folded = 0  # events, by this process: who watches sees that it gets on
         self.checked: int = 0  # signatures of requests up to here are checked (R35)
         self.suspended: dict[str, int] = {}  # account: the request that it did not sign
         self.epoch = 0
@@ -76,10 +75,11 @@ class State:
 
     def fold(self, event: r.Event) -> None:
         """Change the state by one event. O(log orders); a vote O(1), a machine's O(its contracts)."""
-        self.folded += 1
         self._fold[event.kind](event)
 
-    # -- what the digest covers
+    def progress(self) -> int:
+        """A number that changes, as a rule, with what is folded: who watches sees that it gets on."""
+        return hash((self.fees, self.now_us, self.last_order, self.last_contract, len(self.dues)))
 
     # -- what the book is told
 

@@ -102,7 +102,8 @@ def test_a_damaged_journal_is_decided_again_to_the_same_events(copy: Path, tmp_p
     status, told = command("recompute", "--data", copy)
     assert status == 0 and Path(told["set_aside"], "JOURNAL").is_dir()
     assert command("recompute", "--data", copy)[0] == 1, "once is enough"
-    assert command("check", "--data", copy) == (0, {"requests": 0, "commits": 0, "hash": "0" * 64})
+    status, told = command("check", "--data", copy)
+    assert status == 0 and (told["answered"], told["commits"]) == (0, 0) and told["requests"] > 0
 
     async def go_on() -> None:
         async with asyncio.timeout(300), Market(copy) as market:
