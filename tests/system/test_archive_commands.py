@@ -85,7 +85,7 @@ def test_an_archive_of_another_market_is_not_gone_on_with(archived: Path, tmp_pa
     asyncio.run(trade(tmp_path / "other"))
     for words in (("archive", archived), ("audit", "--archive", archived)):
         status, told = command(*words, "--data", tmp_path / "other")
-        assert status == 1 and "another market's archive" in str(told), told
+        assert status == 1 and "another market's" in str(told), told
 
 
 def test_projections_that_were_changed_are_named(honest: Path, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from tests.system import proof
 from tests.system.jobs import Jobs
 from tests.system.traders import Recorder, Trader, enter, trading
 
-KILLS = 20
+KILLS = 12
 EARLY = 0.25  # of the kills hit a service that may still be recovering
 LATEST_S = 3.5  # after a service works again, it is killed within this
 WHILE_S = 15  # for work to be seen, before a node or buyer is killed without
