@@ -14,7 +14,7 @@ from nats.js.errors import NotFoundError
 from console.data_directory import ARCHIVE, MarketError, closing, log_of
 from console.progress import bar
 from console.session import EXPECTED, Data, OperatorCreds, operator_key, run
-from console.store_check import STORE, check_store
+from console.store_check import DELETE, STORE, check_store
 from events.archive import Archive
 from events.cli import DATA, Json, Server, edge, is_given, show
 from events.collecting import rarely
@@ -24,6 +24,7 @@ from events.source import ArchiveLog, Log, ServerLog, archive_at, longer
 from events.subjects import JOURNAL
 from exchange.audit import AuditResult
 from exchange.audit import audit as audit_log
+from projections.store import StoreError
 
 Archived = Annotated[
     Path | None,
@@ -140,8 +141,17 @@ async def _audit(
             result = await audit_log(log, tell)
         if store is None or not result.ok:
             return result, None
-        with bar("folding the projections anew") as tell:
-            return result, await check_store(log, store, tell)
+        try:
+            with bar("folding the projections anew") as tell:
+                return result, await check_store(log, store, tell)
+        except (StoreError, OSError) as error:  # the log was audited all the same
+            return result, {
+                "store": str(store),
+                "commit": 0,
+                "ok": False,
+                "what": str(error),
+                "advice": DELETE,
+            }
 
 
 def _report(result: AuditResult, projected: dict[str, Any] | None) -> None:

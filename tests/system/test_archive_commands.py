@@ -146,3 +146,11 @@ def test_what_cannot_be_restored_is_refused(honest: Path, archived: Path, tmp_pa
         status, told = command("restore", *words)
         assert status == 1 and what in told["error"], told
     assert not (tmp_path / "new").exists()
+
+
+def test_a_store_that_is_none_does_not_hide_what_the_log_is(archived: Path, tmp_path: Path) -> None:
+    garbage = tmp_path / "garbage.sqlite"
+    garbage.write_bytes(b"garbage" * 100)
+    status, told = command("audit", "--archive", archived, "--store", garbage)
+    assert status == 1 and told["ok"], told
+    assert not told["projections"]["ok"] and "delete" in told["projections"]["advice"]
