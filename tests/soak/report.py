@@ -57,6 +57,7 @@ def _machine(rows: list[Row]) -> str:
     cores = Path("/proc/cpuinfo").read_text().count("processor\t")
     return (
         f"Measured {' to '.join(days[:1] + days[1:][-1:])} on {cores} cores ({model and model.group(1)}), "
-        f"Linux {platform.release()}, Python {platform.python_version()}; {hours:.1f} hours of rounds, "
+        f"Linux {platform.release().partition('-')[0]}, Python {platform.python_version()}; "
+        f"{hours:.1f} hours of rounds, "
         f"{versions} versions of the program and of the rounds."
     )
