@@ -108,7 +108,7 @@ class Assembler:
 
     def add(self, message: bytes) -> bytes | None:
         """The next message of the journal; returns the body it completes. Raises BadRecordError."""
-        part, count = int.from_bytes(message[:4], "big"), int.from_bytes(message[4:PART_HEADER], "big")
+        part, count = int.from_bytes(message[:4], "big"), parts_of(message)
         if len(message) < PART_HEADER or not 1 <= part <= count <= MOST_PARTS:
             raise BadRecordError("not a part of a commit")
         if part == 1:

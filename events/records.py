@@ -331,6 +331,9 @@ class Answered(Event, frozen=True):
     hourly: int = 0
 
 
+Answer = tuple[str, int, list[list[int]] | None, int, int]  # code, order, matched, rests, hourly
+
+
 class OrdersAnswered(Event, frozen=True):
     """The answers to a request of many orders, one each in their order (R12).
 
@@ -342,7 +345,7 @@ class OrdersAnswered(Event, frozen=True):
     session: int
     number: int
     content: str
-    answers: list[tuple[str, int, list[list[int]] | None, int, int]]
+    answers: list[Answer]
 
 
 class RulesChanged(Event, frozen=True):

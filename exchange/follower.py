@@ -16,7 +16,7 @@ from nats.js.errors import NotFoundError
 from events import subjects
 from events.archive import Archive, ArchiveError
 from events.chain import Place
-from events.commit import PART_HEADER, Assembler, Commit, decode
+from events.commit import Assembler, Commit, decode, parts_of
 from events.log import CommitReader, LogGapError, Reader, last_sequence, message_at, read
 from events.records import BadRecordError
 from events.wire import RequestsHash, Stored
@@ -194,7 +194,7 @@ async def commit_at(nc: Nats, sequence: int, archive: Archive | None = None) -> 
     Raises ArchiveError, BadRecordError, NotFoundError.
     """
     last = (await message_at(nc, subjects.JOURNAL, sequence, archive)).data
-    count = int.from_bytes(last[4:PART_HEADER], "big")
+    count = parts_of(last)
     assembler = Assembler()
     for part in range(sequence - max(count, 1) + 1, sequence):
         assembler.add((await message_at(nc, subjects.JOURNAL, part, archive)).data)

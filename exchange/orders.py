@@ -14,16 +14,11 @@ from exchange.decision import Decision, Outcome, Refusal
 from exchange.entities import Order
 from exchange.hour import match
 
-Answer = tuple[str, int, list[list[int]] | None, int, int]
-
 
 def _outcome(d: Decision, order: int, matched: list[list[int]]) -> Outcome:
     standing = d.state.orders[order]
     hourly = standing.size * standing.price if standing.is_bid else 0
     return Outcome(order, matched, standing.open, hourly)
-
-
-# -- orders
 
 
 def bid(d: Decision, account: str, body: dict[str, Any]) -> Outcome:
@@ -121,9 +116,9 @@ def _most(d: Decision, body: dict[str, Any]) -> int:
     return order.size if order is not None else 0
 
 
-def many(d: Decision, request: Request) -> list[Answer]:
+def many(d: Decision, request: Request) -> list[r.Answer]:
     """A request of many orders: each is done, or refused, as if it had come alone (R12)."""
-    answers: list[Answer] = []
+    answers: list[r.Answer] = []
     slots = 0
     for order in request.body["orders"]:
         kind, body, code = admit_order(order)

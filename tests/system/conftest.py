@@ -1,12 +1,15 @@
 """What the system tests need: a seed that can be given again, and programs that burn known work."""
 
+import asyncio
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 import seccomp
+from tests.system.traded import trade
 
 DEFAULT_SEED = 20261124
 
@@ -51,3 +54,17 @@ def walk(tmp_path: Path) -> Path:
     path.with_suffix(".c").write_text(WALK)
     subprocess.run(["cc", "-static", "-O1", "-o", path, path.with_suffix(".c")], check=True)
     return path
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data directory of a market that had an hour, and is over."""
+    data = tmp_path_factory.mktemp("honest") / "market"
+    asyncio.run(trade(data))
+    return data
+
+
+@pytest.fixture
+def copy(honest: Path, tmp_path: Path) -> Path:
+    """A copy of the honest market's data."""
+    return Path(shutil.copytree(honest, tmp_path / "copy"))

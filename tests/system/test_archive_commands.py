@@ -16,14 +16,6 @@ from events.subjects import INTAKE, JOURNAL
 from tests.system.traded import audit, command, trade, trade_in
 
 
-@pytest.fixture(scope="module")
-def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The data directory of a market that had an hour, and is over."""
-    data = tmp_path_factory.mktemp("honest") / "market"
-    asyncio.run(trade(data))
-    return data
-
-
 @pytest.fixture
 def archived(honest: Path, tmp_path: Path) -> Path:
     """An archive of it."""

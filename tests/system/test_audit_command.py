@@ -6,7 +6,6 @@ INTAKE keeps every other request's sequence and stored time.
 
 import asyncio
 import random
-import shutil
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -25,23 +24,9 @@ from events.log import append, connect, last_sequence, make_streams
 from events.records import Deposited, HourCharged
 from events.wire import RequestsHash, dumps, loads, sha256
 from tests.system.proof import Log, read_log
-from tests.system.traded import audit, trade
+from tests.system.traded import audit
 
 Forge = Callable[[Log, random.Random], tuple[list[Commit], int]]
-
-
-@pytest.fixture(scope="module")
-def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The data directory of a market that had an hour, and is over."""
-    data = tmp_path_factory.mktemp("honest") / "market"
-    asyncio.run(trade(data))
-    return data
-
-
-@pytest.fixture
-def copy(honest: Path, tmp_path: Path) -> Path:
-    """A copy of the honest market's data."""
-    return Path(shutil.copytree(honest, tmp_path / "copy"))
 
 
 @asynccontextmanager

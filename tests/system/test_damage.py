@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,20 +9,7 @@ import pytest
 
 from console.market import Market
 from events.subjects import INTAKE, JOURNAL
-from tests.system.traded import audit, command, trade, trade_in
-
-
-@pytest.fixture(scope="module")
-def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The data directory of a market that had an hour, and is over."""
-    data = tmp_path_factory.mktemp("honest") / "market"
-    asyncio.run(trade(data))
-    return data
-
-
-@pytest.fixture
-def copy(honest: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(honest, tmp_path / "copy"))
+from tests.system.traded import audit, command, trade_in
 
 
 def blocks(data: Path, stream: str) -> list[Path]:
