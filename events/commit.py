@@ -6,6 +6,7 @@ reader acts only on whole commits. A part 1 begins anew: the parts of a writer t
 """
 
 from collections.abc import Iterator
+from typing import Annotated
 
 import msgspec
 
@@ -19,6 +20,8 @@ PART_BYTES = 512 * 1024  # of a body in one message; NATS takes 1 MiB by default
 MOST_PARTS = 10_000
 PART_HEADER = 8  # bytes before the body's: part and number of parts, 32 bits each, big-endian
 
+Whole = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
 
 class Commit(msgspec.Struct, rename={"number": "commit"}, omit_defaults=True, forbid_unknown_fields=True):
     """A commit: its number (from 1), the chain, the requests it answers, and the events.
@@ -28,11 +31,11 @@ class Commit(msgspec.Struct, rename={"number": "commit"}, omit_defaults=True, fo
     (sequence of the request, event). `hash` is the SHA-256 of its own body, and not in it.
     """
 
-    number: int
+    number: Whole
     previous: str
-    rules: int
-    first: int
-    last: int
+    rules: Whole
+    first: Whole
+    last: Whole
     requests: str
     digest: str
     events: tuple[tuple[int, AnyEvent], ...]
@@ -42,10 +45,10 @@ class Commit(msgspec.Struct, rename={"number": "commit"}, omit_defaults=True, fo
 class Heading(msgspec.Struct, rename={"number": "commit"}):
     """A commit without its events, for who checks the chain only."""
 
-    number: int
+    number: Whole
     previous: str
-    first: int
-    last: int
+    first: Whole
+    last: Whole
     requests: str
 
 
