@@ -30,6 +30,7 @@ LOCK_S = 30.0  # a reader of files at rest waits so long for another to have cop
 LOG = "logs/nats-server.log"
 ARCHIVE = "archive"  # what the streams go on behind, where the market was restored
 SNAPSHOTS = "snapshots"
+ASIDE = "set-aside-"  # begins the name of what `exchange recompute` moved away
 COPY = "reading-"  # begins the name of a copy of the log that is only there to be read
 DURABILITY = "durability"  # in it: what an acknowledged request survives, one of server.DURABILITIES
 

@@ -11,7 +11,8 @@ import typer
 from nats.aio.client import Client as Nats
 from nats.js.errors import NotFoundError
 
-from console.data_directory import ARCHIVE, MarketError, closing, log_of
+from console.damage import files_of
+from console.data_directory import ARCHIVE, ASIDE, MarketError, closing, log_of
 from console.progress import bar
 from console.session import EXPECTED, Data, OperatorCreds, operator_key, run
 from console.store_check import DELETE, STORE, check_store
@@ -88,24 +89,36 @@ async def log_on_server(data: Path, server: str, creds: Path | None) -> AsyncIte
         async with log_of(data) as (address, key):
             own = operator_key(data, creds) if creds else key
             async with closing(await connect(address, own, name="exchange")) as nc:
-                await _may_read(nc, own)
+                if not await _may_read(nc, own):
+                    _not_set_aside(data)
                 yield nc
 
 
-async def _may_read(nc: Nats, key: Key) -> None:
-    """Whether the server lets this key read the log: one that it does not, it leaves without an answer.
+async def _may_read(nc: Nats, key: Key) -> bool:
+    """Whether there is a JOURNAL that this key may read: one that it may not, the server leaves unanswered.
 
     Raises NotAdmittedError.
     """
     try:
         await last_sequence(nc, JOURNAL)
+        return True
     except nats.errors.TimeoutError:
         raise NotAdmittedError(
             f"{key.public} may not read the log, or the server does not answer: give the operator's seed "
             "with --creds"
         ) from None
     except NotFoundError:
-        pass  # what reads will say so
+        return False  # what reads will say so
+
+
+def _not_set_aside(data: Path) -> None:
+    """Raises MarketError where a JOURNAL that is not there was set aside, and no start has followed yet."""
+    aside = [path.parent for path in sorted(data.glob(f"{ASIDE}*/{JOURNAL}"))]
+    if aside and not files_of(data, JOURNAL):
+        raise MarketError(
+            f"{data}: JOURNAL was set aside, to {aside[-1]}, and is decided again at the next start: run "
+            f"`exchange up --data {data}`, then ask again"
+        )
 
 
 @contextlib.asynccontextmanager

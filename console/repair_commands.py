@@ -7,7 +7,16 @@ from typing import Annotated, Any
 import typer
 
 from console import damage, server
-from console.data_directory import ARCHIVE, SNAPSHOTS, MarketError, closing, copy_of_log, lock, server_for
+from console.data_directory import (
+    ARCHIVE,
+    ASIDE,
+    SNAPSHOTS,
+    MarketError,
+    closing,
+    copy_of_log,
+    lock,
+    server_for,
+)
 from console.keyring import place
 from console.log_commands import log_on_server
 from console.progress import bar
@@ -18,8 +27,6 @@ from events.keys import Key
 from events.log import connect, last_sequence
 from events.source import archive_at
 from events.subjects import INTAKE, JOURNAL
-
-ASIDE = "set-aside-"
 
 
 def check(server: Server = "", creds: OperatorCreds = None, data: Data = DATA, as_json: Json = False) -> None:
