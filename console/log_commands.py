@@ -14,7 +14,7 @@ from nats.js.errors import NotFoundError
 from console.damage import files_of
 from console.data_directory import ARCHIVE, ASIDE, MarketError, closing, log_of
 from console.progress import bar
-from console.session import EXPECTED, Data, OperatorCreds, operator_key, run
+from console.session import EXPECTED, Data, OperatorCreds, operator_key, run, stopping
 from console.store_check import DELETE, STORE, check_store
 from events.archive import Archive
 from events.cli import DATA, Json, Server, edge, is_given, show
@@ -59,7 +59,7 @@ def audit(
     compared with a fresh fold of the commits.
     """
     rarely()
-    with edge(as_json, *EXPECTED):
+    with edge(as_json, *EXPECTED), stopping(as_json, "not all was looked at"):
         if store is None and not server and not is_alone(archive, server, data) and (data / STORE).exists():
             store = data / STORE
         result, projected = run(_audit(data, server, creds, archive, store))

@@ -2,7 +2,6 @@
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,9 +12,9 @@ from console.log_commands import Archived
 from console.moments import HELP, parse_moment
 from console.progress import bar
 from console.reading import journal_at, journal_of_path
-from console.session import EXPECTED, Data, OperatorCreds
+from console.session import EXPECTED, Data, OperatorCreds, stopping
 from events.archive import ArchiveError
-from events.cli import DATA, Json, NowhereError, Server, edge, fail, show, tell
+from events.cli import DATA, Json, NowhereError, Server, edge, fail, show
 from projections import diff as differences
 from projections.as_of import as_of
 from projections.ledger import Statement
@@ -47,7 +46,7 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Balances, book, machines and contracts as they were at a moment, folded from the first commit on."""
-    with edge(as_json, *EXPECTED_HERE), stopping(as_json, "nothing was written"):
+    with edge(as_json, *EXPECTED_HERE), stopping(as_json, lambda: _left(sqlite)):
         with contextlib.ExitStack() as stack:
             file = stack.enter_context(SqliteFile(sqlite)) if sqlite else None
             wanted = Statement(statement) if statement else None
@@ -113,7 +112,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Events, trades and charges as Parquet tables that DuckDB and pandas open."""
-    with edge(as_json, *EXPECTED_HERE), stopping(as_json, f"nothing is left in {parquet}"):
+    with edge(as_json, *EXPECTED_HERE), stopping(as_json, lambda: _left(parquet)):
         try:
             from projections.parquet import ParquetFiles
         except ImportError:
@@ -131,6 +130,12 @@ def export(
         show(done) if as_json else print(f"{parquet}: {counted}, as of commit {replayed.number}")
 
 
+def _left(path: Path | None) -> str:
+    """What is there once it was stopped: all of it, or nothing."""
+    whole = path is not None and (path.is_file() or (path.is_dir() and any(path.iterdir())))
+    return f"{path} is whole" if whole else "nothing was written"
+
+
 def both(*each: Each | None) -> Each | None:
     """One call for all of those that are there."""
     there = [one for one in each if one is not None]
@@ -142,13 +147,3 @@ def both(*each: Each | None) -> Each | None:
             one(*arguments)
 
     return call
-
-
-@contextlib.contextmanager
-def stopping(as_json: bool, said: str) -> Iterator[None]:
-    """Ctrl-C says what is left, and ends with status 130."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        tell(f"stopped; {said}", as_json)
-        raise typer.Exit(130) from None

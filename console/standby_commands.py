@@ -13,7 +13,7 @@ from rich.progress import DownloadColumn, Progress, TimeRemainingColumn
 from console import tables
 from console.data_directory import closing
 from console.keyring import place
-from console.session import EXPECTED, Data, OperatorCreds, operator_key, run
+from console.session import EXPECTED, Data, OperatorCreds, operator_key, run, stopping
 from events.archive import Archive
 from events.cli import DATA, Json, Server, application, edge, resolve_server, show
 from events.collecting import rarely
@@ -96,7 +96,8 @@ def get(
     as_json: Json = False,
 ) -> None:
     """Get the newest snapshot, and hold it against the log: its bytes, its rows, its commit in JOURNAL."""
-    with edge(as_json, *EXPECTED, NoSnapshotError, SnapshotError):
+    stopped = stopping(as_json, f"no snapshot was put in {directory}")
+    with edge(as_json, *EXPECTED, NoSnapshotError, SnapshotError), stopped:
         path = run(_get(directory, archive, data, server, creds))
         head = snapshot.header(path)
         if as_json:
@@ -118,7 +119,7 @@ async def _get(directory: Path, archive: Path | None, data: Path, server: str, c
             try:
                 await check_commit(nc, path, snapshot.header(path), behind)
                 await asyncio.to_thread(snapshot.restore, path)
-            except SnapshotError:
+            except BaseException:  # Ctrl-C too: what was not held against the log is not kept
                 path.unlink()
                 raise
         return path

@@ -24,6 +24,7 @@ from console.market import Market
 from console.moments import parse_moment, spoken
 from events.archive import Archive
 from events.archiving import copy
+from events.cli import Json, application
 from events.client import Client
 from events.keys import Key
 from events.log import connect
@@ -298,6 +299,51 @@ def test_ctrl_c_leaves_nothing_and_says_so(large: Path, tmp_path: Path, option: 
     assert process.returncode == 130 and out == ""
     assert errors.startswith("error: stopped; ") and errors.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("audit", "--archive", "LARGE"), "not all was looked at"),
+        (("archive", "LARGE", "--verify"), "not all was looked at"),
+        (("diff", "1", "2026-01-01", "--archive", "LARGE"), "nothing was compared"),
+    ],
+)
+def test_ctrl_c_is_one_line(large: Path, words: tuple[str, ...], said: str) -> None:
+    """It comes when the command has opened the archive, and is at work."""
+    with started(*(str(large) if word == "LARGE" else word for word in words)) as process:
+        while not reads(process.pid, large) and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=60)
+    assert (process.returncode, out, errors) == (130, "", f"error: stopped; {said}\n")
+
+
+def reads(pid: int, directory: Path) -> bool:
+    """Whether a process has a file in a directory open."""
+    with contextlib.suppress(OSError):
+        return any(Path(os.readlink(file)).parent == directory for file in Path(f"/proc/{pid}/fd").iterdir())
+    return False
+
+
+def test_ctrl_c_in_any_other_command_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    stopped = application("Stops.")
+
+    @stopped.command()
+    def one(as_json: Json = False) -> None:
+        raise KeyboardInterrupt
+
+    @stopped.command()
+    def other() -> None:
+        pass
+
+    for words, line in (
+        (["one"], ("", "error: stopped\n")),
+        (["one", "--json"], ('{"error":"stopped"}\n', "")),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            stopped(words)
+        assert ended.value.code == 130 and capsys.readouterr() == line
 
 
 def test_ctrl_c_while_reading_a_server_leaves_no_server_behind(
