@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -20,6 +21,7 @@ import typer
 
 from bench.log_made import make
 from console.data_directory import closing, log_of
+from console.history_tables import said
 from console.market import Market
 from console.moments import parse_moment, spoken
 from events.archive import Archive
@@ -233,6 +235,29 @@ def test_where_two_logs_differ(at_rest: tuple[Path, dict[str, Any]], archive: Pa
     assert found["commits"] > 0 and found["event"]["b"] is None and found["event"]["a"] is not None
     shown = exchange("diff", shorter, longer, status=1)
     assert "are the same, byte for byte" in shown and "first event that differs, a: no event" in shown
+    shown = exchange("diff", longer, other, status=1)
+    assert "machine_stated: account U" in shown and "a: number 1, previous 0000" in shown
+    assert not re.search(r"None|True|False|['{}()]|\[\]", shown), shown
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("price", 1_500_000, "1.500000"),
+        ("only", [], "none"),
+        ("flags", ["a", "b"], "a b"),
+        ("minimums", {"memory_mb": 512, "reputation": 500_000}, "memory_mb=512 reputation=50.0 %"),
+        ("expires_us", 0, "never"),
+        ("until_us", 1_500_000, "1.500 s"),
+        ("matched", None, "-"),
+        ("answers", [["", 7, None, 0, 0]], '[["",7,null,0,0]]'),
+        ("started", True, "yes"),
+        ("machine", "", "-"),
+        ("size", 3, "3"),
+    ],
+)
+def test_a_member_as_a_person_reads_it(name: str, value: object, shown: str) -> None:
+    assert said(name, value) == shown
 
 
 def test_parquet(at_rest: tuple[Path, dict[str, Any]], archive: Path, tmp_path: Path) -> None:
