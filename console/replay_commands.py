@@ -2,10 +2,12 @@
 
 import contextlib
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from orjson import JSONEncodeError
 
 from console import history_tables
 from console.log_commands import Archived
@@ -15,6 +17,7 @@ from console.reading import journal_at, journal_of_path
 from console.session import EXPECTED, Data, OperatorCreds, stopping
 from events.archive import ArchiveError
 from events.cli import DATA, Json, NowhereError, Server, edge, fail, show
+from events.records import BadRecordError
 from projections import diff as differences
 from projections.as_of import as_of
 from projections.ledger import Statement
@@ -46,7 +49,7 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Balances, book, machines and contracts as they were at a moment, folded from the first commit on."""
-    with edge(as_json, *EXPECTED_HERE), stopping(as_json, lambda: _left(sqlite)):
+    with edge(as_json, *EXPECTED_HERE), narrow(), stopping(as_json, lambda: _left(sqlite)):
         with contextlib.ExitStack() as stack:
             file = stack.enter_context(SqliteFile(sqlite)) if sqlite else None
             wanted = Statement(statement) if statement else None
@@ -82,7 +85,7 @@ def diff(
 
     A log is a market's data directory or an archive. Exit status 1 where two logs differ.
     """
-    with edge(as_json, *EXPECTED_HERE), stopping(as_json, "nothing was compared"):
+    with edge(as_json, *EXPECTED_HERE), narrow(), stopping(as_json, "nothing was compared"):
         if Path(first).is_dir() and Path(second).is_dir():
             with (
                 journal_of_path(Path(first)) as ours,
@@ -112,7 +115,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Events, trades and charges as Parquet tables that DuckDB and pandas open."""
-    with edge(as_json, *EXPECTED_HERE), stopping(as_json, lambda: _left(parquet)):
+    with edge(as_json, *EXPECTED_HERE), narrow(), stopping(as_json, lambda: _left(parquet)):
         try:
             from projections.parquet import ParquetFiles
         except ImportError:
@@ -134,6 +137,19 @@ def _left(path: Path | None) -> str:
     """What is there once it was stopped: all of it, or nothing."""
     whole = path is not None and (path.is_file() or (path.is_dir() and any(path.iterdir())))
     return f"{path} is whole" if whole else "nothing was written"
+
+
+@contextlib.contextmanager
+def narrow() -> Iterator[None]:
+    """No market writes a number beyond 64 bits: who cannot store one raises BadRecordError."""
+    try:
+        yield
+    except (OverflowError, JSONEncodeError) as error:
+        if isinstance(error, JSONEncodeError) and "64-bit" not in str(error):
+            raise
+        raise BadRecordError(
+            "the log has a number beyond 64 bits: it was falsified; `exchange audit` names the place"
+        ) from error
 
 
 def both(*each: Each | None) -> Each | None:

@@ -18,6 +18,7 @@ from typing import Any
 import duckdb
 import pytest
 import typer
+from msgspec.structs import replace
 
 from bench.log_made import make
 from console.data_directory import closing, log_of
@@ -28,10 +29,14 @@ from events.archive import Archive
 from events.archiving import copy
 from events.cli import Json, application
 from events.client import Client
+from events.commit import FIRST, Assembler, decode, encode, parts
 from events.keys import Key
 from events.log import connect
+from events.records import ClockMoved
 from events.source import ServerLog
 from events.subjects import CLIENT
+from events.wire import Stored, sha256
+from exchange.state import State
 from projections.replay import Until
 from tests.console.test_commands import asked, exchange
 
@@ -178,6 +183,7 @@ def test_a_moment_that_is_none() -> None:
         with pytest.raises(typer.BadParameter):
             parse_moment(text)
     assert (spoken(0), spoken(1_000_000)) == ("-", "1970-01-01T00:00:01+00:00")
+    assert spoken(2**62) == "4611686018427387904 µs after 1970"  # a falsified log may say so
 
 
 def test_a_sqlite_file(at_rest: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
@@ -271,6 +277,39 @@ def test_parquet(at_rest: tuple[Path, dict[str, Any]], archive: Path, tmp_path: 
     assert "is there already" in again["error"]
     part = asked("export", "--archive", archive, "--parquet", tmp_path / "part", "--until", "1")
     assert part["rows"]["trades"] == 0 and part["commit"] == 1
+
+
+@pytest.mark.parametrize(
+    "words", ["replay --json", "replay --sqlite NEW", "export --parquet NEW", "diff 1 9 --json"]
+)
+def test_a_number_beyond_64_bits_is_a_falsified_log(archive: Path, tmp_path: Path, words: str) -> None:
+    """Whoever can make commits, digests and all, writes one into each movement of the clock."""
+    falsified, state, before = tmp_path / "falsified", State(), FIRST
+    messages: list[Stored] = []
+    assembler = Assembler()
+    for stored in Archive(archive).journal():
+        body = assembler.add(stored.data)
+        assert body is not None, "no commit is that large"
+        commit = decode(body)
+        events = tuple(
+            (request, replace(event, now_us=2**70) if isinstance(event, ClockMoved) else event)
+            for request, event in commit.events
+        )
+        for _, event in events:
+            state.fold(event)
+        body = encode(replace(commit, previous=before, events=events, digest=state.digest.take()))
+        (part,) = parts(body)
+        messages.append(stored._replace(data=part))
+        before = sha256(body)
+    Archive(falsified).append_journal(messages)
+    line = words.replace("NEW", str(tmp_path / "new")).split()
+    done = subprocess.run(
+        [sys.executable, "-m", "console", *line, "--archive", str(falsified)],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    told = done.stdout if "--json" in words else done.stderr
+    assert done.returncode == 1 and "64 bits" in told and told.count("\n") == 1
+    assert list(tmp_path.iterdir()) == [falsified]
 
 
 def test_without_pyarrow_it_says_how_to_get_it(archive: Path, tmp_path: Path) -> None:
