@@ -104,7 +104,8 @@ def test_a_writer_goes_on_from_a_snapshot_as_if_it_had_never_stopped(
 
 def test_the_newest_are_kept_and_what_the_dead_left_is_removed(history: History, tmp_path: Path) -> None:
     left, ours = tmp_path / f"0.{2**22 + 1}.draft", tmp_path / f"0.{os.getpid()}.draft"
-    for draft in (left, ours):
+    others = [tmp_path / "a.4194305.draft", tmp_path / "notes.draft"]
+    for draft in (left, ours, *others):
         draft.touch()
     made = [
         snapshot.write(tmp_path, header, rows(state))
@@ -113,7 +114,7 @@ def test_the_newest_are_kept_and_what_the_dead_left_is_removed(history: History,
     ]
     assert snapshot.kept(tmp_path) == made[: -snapshot.KEPT - 1 : -1]
     assert {path.suffix for path in tmp_path.iterdir()} == {".snapshot", ".draft"}
-    assert not left.exists() and ours.exists()
+    assert not left.exists() and all(draft.exists() for draft in (ours, *others))
 
 
 def refused(path: Path) -> bool:
