@@ -23,7 +23,7 @@ from events.keys import Key
 from events.log import NotAdmittedError, connect, last_sequence
 from events.source import ArchiveLog, Log, ServerLog, archive_at, longer
 from events.subjects import JOURNAL
-from exchange.audit import AuditResult
+from exchange.audit import NOTARY_S, AuditResult
 from exchange.audit import audit as audit_log
 from projections.store import StoreError
 
@@ -151,7 +151,7 @@ async def _audit(
     """What the audit of the log found, and that of the projections."""
     async with log_at(data, server, creds, archive) as log:
         with bar("auditing") as tell:
-            result = await audit_log(log, tell)
+            result = await audit_log(log, tell, patience_s=NOTARY_S)
         if store is None or not result.ok:
             return result, None
         try:
