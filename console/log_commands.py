@@ -86,12 +86,13 @@ async def log_on_server(data: Path, server: str, creds: Path | None) -> AsyncIte
             await _may_read(nc, operator_key(data, creds))
             yield nc
     else:
-        async with log_of(data) as (address, key):
-            own = operator_key(data, creds) if creds else key
-            async with closing(await connect(address, own, name="exchange")) as nc:
-                if not await _may_read(nc, own):
-                    _not_set_aside(data)
-                yield nc
+        async with (
+            log_of(data, operator_key(data, creds) if creds else None) as (address, key),
+            closing(await connect(address, key, name="exchange")) as nc,
+        ):
+            if not await _may_read(nc, key):
+                _not_set_aside(data)
+            yield nc
 
 
 async def _may_read(nc: Nats, key: Key) -> bool:

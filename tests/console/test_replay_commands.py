@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -140,6 +141,17 @@ def test_replay_says_what_the_live_market_said_wherever_it_reads(
     assert {file: file.stat().st_size for file in before} == before
     assert "no account" in asked("replay", "--data", data, "--statement", "nobody", status=1)["error"]
     assert "there is no archive" in asked("replay", "--archive", data, status=1)["error"]
+
+
+def test_a_seed_that_is_given_is_used_instead_of_the_operators(
+    at_rest: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    data, given = tmp_path / "market", tmp_path / "given.nk"
+    shutil.copytree(at_rest[0], data)
+    (data / "keys/operator.nk").rename(given)
+    for command in ("replay", "audit", "check"):
+        assert "keys/operator.nk" in asked(command, "--data", data, status=1)["error"]
+        asked(command, "--data", data, "--creds", given)
 
 
 def test_moments(at_rest: tuple[Path, dict[str, Any]], archive: Path) -> None:
