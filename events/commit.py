@@ -54,6 +54,7 @@ class Heading(msgspec.Struct, rename={"number": "commit"}):
 
 _DECODER = msgspec.json.Decoder(Commit)
 _HEADINGS = msgspec.json.Decoder(Heading)
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -68,8 +69,8 @@ def decode(body: bytes) -> Commit:
     """The commit in a body. Raises BadRecordError."""
     try:
         commit = _DECODER.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRecordError(one_line(f"not a commit: {error}")) from error
+    except UNREADABLE as error:
+        raise _refusal(error) from error
     if commit.hash:
         raise BadRecordError("not a commit: it says its own hash")
     if not 1 <= commit.rules <= RULES:
@@ -84,8 +85,13 @@ def heading(body: bytes) -> Heading:
     """What a body says besides the events, at a tenth of the cost. Raises BadRecordError."""
     try:
         return _HEADINGS.decode(body)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise BadRecordError(f"not a commit: {error}") from error
+    except UNREADABLE as error:
+        raise _refusal(error) from error
+
+
+def _refusal(error: Exception) -> BadRecordError:
+    """Why a body is no commit; it may be a stranger's bytes."""
+    return BadRecordError(one_line(f"not a commit: {error}"))
 
 
 def parts(body: bytes, size: int = PART_BYTES) -> Iterator[bytes]:
