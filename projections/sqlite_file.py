@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from events.commit import Commit
+from events.commit import Packed
 from events.records import Event
 from events.wire import dumps
 from exchange.state import State
@@ -82,7 +82,7 @@ class SqliteFile:
         with contextlib.suppress(FileNotFoundError):
             self._partial.unlink()
 
-    def __call__(self, commit: Commit, request: int, event: Event, state: State) -> None:
+    def __call__(self, commit: Packed, request: int, event: Event, state: State) -> None:
         """The next event."""
         when = self._clock.when(commit, request, state)
         trade = ledger.trade(when, event, state)
