@@ -118,7 +118,9 @@ async def look(data: Path) -> str:
     found = said.get("first_disagreement")
     if status == 0:
         return ""
-    return f"{found['stream']} {found['sequence']}: {found['what']}" if found else str(said["error"])
+    if found:
+        return f"{found['stream']} {found['sequence']}: {found['what']}"
+    return str(said["error"] if "error" in said else said["projections"]["what"])
 
 
 async def command(*words: str) -> tuple[int, dict[str, Any]]:
