@@ -10,6 +10,7 @@ from seccomp.layers import Layer, Report, probe
 from seccomp.native import NativeRuntime
 from seccomp.program import Exit, InputClosedError, JailError, Limits, Program, Runtime
 from seccomp.python_runtime import PythonRuntime
+from seccomp.wasm_runtime import WasmRuntime
 
 __all__ = [
     "Exit",
@@ -22,13 +23,16 @@ __all__ = [
     "PythonRuntime",
     "Report",
     "Runtime",
+    "WasmRuntime",
     "probe",
     "runtimes",
 ]
 
 
 def runtimes(report: Report) -> list[Runtime]:
-    """Return a runtime of each kind that may run at the level of `report`; none below level B."""
+    """Return a runtime of each kind that may run at the level of `report`: at level C wasm alone."""
+    if report.level == "C":
+        return [WasmRuntime(report)]
     if report.missing():
         return []
-    return [NativeRuntime(report), PythonRuntime(report)]
+    return [NativeRuntime(report), PythonRuntime(report), WasmRuntime(report)]

@@ -29,7 +29,8 @@
 #define SYS_faccessat2 439
 #endif
 
-enum { NATIVE = 1, PYTHON = 2, BOTH = 3 }; /* whose rule it is */
+enum { NATIVE = 1, PYTHON = 2, BOTH = 3, WASM = 4 }; /* whose rule it is */
+enum { COMPILE = 16 }; /* of what compiles wasm and makes copies of itself, with the rules of WASM too */
 enum { PROGRAM_FD = 3 };                   /* where the program lies, until it was started or read */
 
 #define ALLOW SECCOMP_RET_ALLOW
@@ -50,6 +51,53 @@ struct rule {
 };
 
 static const struct rule RULES[] = {
+    /* wasm: a template compiles, hears its keeper, and makes copies that its keeper minds */
+    {SYS_mmap, COMPILE, ALLOW, {{3, ~UINT64_C(0x4036), 0}}}, /* MAP_PRIVATE, FIXED, ANONYMOUS, NORESERVE */
+    {SYS_mprotect, COMPILE, ALLOW, {{2, ~UINT64_C(7), 0}}},
+    {SYS_clone, COMPILE, ALLOW, {{0, LONG, 0x8000 | 17}, {1, LONG, 0}}}, /* CLONE_PARENT and SIGCHLD */
+    {SYS_prctl, COMPILE, ALLOW, {{0, INT, 1}, {1, LONG, 9}}},            /* PR_SET_PDEATHSIG, SIGKILL */
+    {SYS_seccomp, COMPILE, ALLOW, {{0, INT, 1}, {1, INT, 0}}},           /* a stricter filter */
+    {SYS_recvmsg, COMPILE, ALLOW, {{0, INT, PROGRAM_FD + 1}}},
+    {SYS_recvmsg, WASM, ALLOW, {{0, INT, PROGRAM_FD}}}, /* what it runs with, once; the fd is closed then */
+    {SYS_read, WASM, ALLOW, {{0}}},
+    {SYS_write, WASM, ALLOW, {{0}}},
+    {SYS_readv, WASM, ALLOW, {{0}}},
+    {SYS_writev, WASM, ALLOW, {{0}}},
+    {SYS_close, WASM, ALLOW, {{0}}},
+    {SYS_lseek, WASM, ALLOW, {{0}}},
+    {SYS_fstat, WASM, ALLOW, {{0}}},
+    {SYS_poll, WASM, ALLOW, {{0}}},
+    {SYS_ppoll, WASM, ALLOW, {{0}}},
+    {SYS_brk, WASM, ALLOW, {{0}}},
+    {SYS_munmap, WASM, ALLOW, {{0}}},
+    {SYS_mremap, WASM, ALLOW, {{0}}},
+    {SYS_madvise, WASM, ALLOW, {{0}}},
+    {SYS_clock_gettime, WASM, ALLOW, {{0}}},
+    {SYS_clock_getres, WASM, ALLOW, {{0}}},
+    {SYS_clock_nanosleep, WASM, ALLOW, {{0}}},
+    {SYS_nanosleep, WASM, ALLOW, {{0}}},
+    {SYS_restart_syscall, WASM, ALLOW, {{0}}},
+    {SYS_getrandom, WASM, ALLOW, {{0}}},
+    {SYS_getpid, WASM, ALLOW, {{0}}},
+    {SYS_gettid, WASM, ALLOW, {{0}}},
+    {SYS_sched_yield, WASM, ALLOW, {{0}}},
+    {SYS_rt_sigaction, WASM, ALLOW, {{0}}},
+    {SYS_rt_sigprocmask, WASM, ALLOW, {{0}}},
+    {SYS_rt_sigreturn, WASM, ALLOW, {{0}}},
+    {SYS_sigaltstack, WASM, ALLOW, {{0}}},
+    {SYS_exit, WASM, ALLOW, {{0}}},
+    {SYS_exit_group, WASM, ALLOW, {{0}}},
+    {SYS_mmap, WASM, ALLOW, {{2, 4, 0}}},
+    {SYS_mprotect, WASM, ALLOW, {{2, 4, 0}}},
+    {SYS_futex, WASM, ALLOW, {{1, INT & ~0x180u, 0}}},
+    {SYS_futex, WASM, ALLOW, {{1, INT & ~0x180u, 1}}},
+    {SYS_sched_getaffinity, WASM, ALLOW, {{0, INT, 0}}},
+    {SYS_prlimit64, WASM, ALLOW, {{0, INT, 0}, {2, LONG, 0}}},
+    {SYS_open, WASM, REFUSE(EACCES), {{0}}},
+    {SYS_openat, WASM, REFUSE(EACCES), {{0}}},
+    {SYS_readlink, WASM, REFUSE(EACCES), {{0}}},
+    {SYS_tgkill, WASM, ALLOW, {{0, INT, SELF}, {1, INT, SELF}}},
+
     /* standard input, output, error */
     {SYS_read, BOTH, ALLOW, {{0}}},
     {SYS_write, BOTH, ALLOW, {{0}}},

@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include "_keeper.h"
+#include "_template_keeper.h"
 
 /* A sequence of CPU numbers; empty: run anywhere. */
 static int read_cpus(PyObject *cpus, struct jail *jail)
@@ -47,6 +48,13 @@ static char **read_arguments(PyObject *arguments)
     return vector;
 }
 
+static void name_parent(struct jail *jail)
+{
+    jail->parent = getpid();
+    snprintf(jail->uid_map, sizeof jail->uid_map, "%d %u 1", NOBODY, (unsigned)geteuid());
+    snprintf(jail->gid_map, sizeof jail->gid_map, "%d %u 1", NOBODY, (unsigned)getegid());
+}
+
 PyDoc_STRVAR(start_doc,
 "start(profile, layers, trial, address_space, stack, nice, cpus, arguments, descriptors) -> int\n\n"
 "Fork a keeper, which forks the program and confines it. `profile` is NATIVE or PYTHON, `layers` the sum of\n"
@@ -77,10 +85,9 @@ static PyObject *start(PyObject *module, PyObject *values)
     jail.trial = trial;
     jail.address_space = address_space;
     jail.stack = stack;
+    jail.data = RLIM_INFINITY;
     jail.arguments = vector;
-    jail.parent = getpid();
-    snprintf(jail.uid_map, sizeof jail.uid_map, "%d %u 1", NOBODY, (unsigned)geteuid());
-    snprintf(jail.gid_map, sizeof jail.gid_map, "%d %u 1", NOBODY, (unsigned)getegid());
+    name_parent(&jail);
 
     sigfillset(&all); /* or a signal could run Python's handler in the child */
     if (jail.profile == PYTHON)
@@ -101,6 +108,63 @@ static PyObject *start(PyObject *module, PyObject *values)
     if (keeper < 0)
         return PyErr_SetFromErrno(PyExc_OSError);
     return PyLong_FromLong(keeper);
+}
+
+PyDoc_STRVAR(load_wasmtime_doc,
+"load_wasmtime(path)\n\n"
+"Open wasmtime's library, of version WASMTIME_MAJOR, and make ready what start_template needs. OSError if it\n"
+"cannot be.");
+
+static PyObject *load(PyObject *module, PyObject *path)
+{
+    const char *name = PyUnicode_AsUTF8(path), *why;
+
+    (void)module;
+    if (name == NULL)
+        return NULL;
+    why = load_wasmtime(name);
+    if (why)
+        return PyErr_Format(PyExc_OSError, "wasmtime cannot be loaded: %s", why);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(start_template_doc,
+"start_template(layers, address_space, data, cpu_seconds, nice, cpus, descriptors) -> int\n\n"
+"Fork a keeper, which forks a template and confines it; the limits are for compiling. `descriptors` are module,\n"
+"stdin, stdout, stderr, control. Returns the keeper's process id; the rest is as with start, and what then\n"
+"goes over the control socket stands in _template_keeper.h. Raises OSError.");
+
+static PyObject *start_template_(PyObject *module, PyObject *values)
+{
+    struct jail jail = {.profile = WASM | COMPILE, .stack = WASM_STACK * 2};
+    unsigned long long address_space, data;
+    PyObject *cpus;
+    int *d = jail.descriptors;
+    pid_t keeper;
+    sigset_t all, before;
+
+    (void)module;
+    if (!PyArg_ParseTuple(values, "IKKIiO!(iiiii):start_template", &jail.layers, &address_space, &data,
+                          &jail.cpu_seconds, &jail.nice, &PyTuple_Type, &cpus, &d[0], &d[1], &d[2], &d[3], &d[4]))
+        return NULL;
+    if (engine == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "load_wasmtime comes first");
+        return NULL;
+    }
+    if (read_cpus(cpus, &jail))
+        return NULL;
+    jail.address_space = address_space;
+    jail.data = data;
+    name_parent(&jail);
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    keeper = fork_with(0, NULL);
+    if (keeper == 0)
+        be_template_keeper(&jail);
+    int error = errno;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = error;
+    return keeper < 0 ? PyErr_SetFromErrno(PyExc_OSError) : PyLong_FromLong(keeper);
 }
 
 PyDoc_STRVAR(settle_doc,
@@ -127,6 +191,8 @@ static PyObject *settle(PyObject *module, PyObject *value)
 
 static PyMethodDef methods[] = {
     {"start", start, METH_VARARGS, start_doc},
+    {"load_wasmtime", load, METH_O, load_wasmtime_doc},
+    {"start_template", start_template_, METH_VARARGS, start_template_doc},
     {"settle", settle, METH_O, settle_doc},
     {NULL, NULL, 0, NULL},
 };
@@ -151,7 +217,8 @@ static int add_constants(PyObject *module)
     }
     return PyModule_AddIntMacro(module, NATIVE) || PyModule_AddIntMacro(module, PYTHON)
         || PyModule_AddIntMacro(module, NAMESPACES) || PyModule_AddIntMacro(module, LANDLOCK)
-        || PyModule_AddIntMacro(module, SECCOMP) || PyModule_AddIntMacro(module, PROGRAM_FD) ? -1 : 0;
+        || PyModule_AddIntMacro(module, SECCOMP) || PyModule_AddIntMacro(module, PROGRAM_FD)
+        || PyModule_AddIntMacro(module, WASMTIME_MAJOR) ? -1 : 0;
 }
 
 static PyModuleDef_Slot slots[] = {{Py_mod_exec, (void *)add_constants}, {0, NULL}};

@@ -5,6 +5,7 @@ NAMESPACES: int
 LANDLOCK: int
 SECCOMP: int
 PROGRAM_FD: int
+WASMTIME_MAJOR: int
 
 def start(
     profile: int,
@@ -15,6 +16,17 @@ def start(
     nice: int,
     cpus: tuple[int, ...],
     arguments: tuple[bytes, ...],
+    descriptors: tuple[int, ...],
+    /,
+) -> int: ...
+def load_wasmtime(path: str, /) -> None: ...
+def start_template(
+    layers: int,
+    address_space: int,
+    data: int,
+    cpu_seconds: int,
+    nice: int,
+    cpus: tuple[int, ...],
     descriptors: tuple[int, ...],
     /,
 ) -> int: ...

@@ -45,7 +45,9 @@ struct jail {
     int profile;              /* NATIVE or PYTHON: which filter, and exec or return */
     bool trial;               /* confine, report, exit: how the layers are probed */
     uint64_t address_space;   /* bytes */
+    uint64_t data;            /* bytes of it that may be written to */
     uint64_t stack;           /* bytes */
+    unsigned cpu_seconds;     /* 0: without end */
     int nice;                 /* added to the niceness */
     bool pinned;              /* to `cpus` */
     cpu_set_t cpus;
@@ -89,12 +91,21 @@ static int empty_root(void)
         || sethostname("jail", 4) ? -1 : 0;
 }
 
+/* Those that the keeper of a template sets anew on each of its copies, from outside. */
+static bool is_per_copy(__rlimit_resource_t what)
+{
+    return what == RLIMIT_NPROC || what == RLIMIT_NOFILE || what == RLIMIT_CPU || what == RLIMIT_DATA
+        || what == RLIMIT_AS;
+}
+
 static int set_limits(const struct jail *jail)
 {
+    const bool compile = jail->profile & COMPILE;
     const struct { __rlimit_resource_t what; uint64_t most; } limits[] = {
-        {RLIMIT_CORE, 0}, {RLIMIT_FSIZE, 0}, {RLIMIT_NPROC, 0}, {RLIMIT_NOFILE, 3}, {RLIMIT_MEMLOCK, 0},
-        {RLIMIT_MSGQUEUE, 0}, {RLIMIT_RTPRIO, 0}, {RLIMIT_SIGPENDING, 64},
-        {RLIMIT_STACK, jail->stack}, {RLIMIT_AS, jail->address_space},
+        {RLIMIT_CORE, 0}, {RLIMIT_FSIZE, 0}, {RLIMIT_NPROC, 0}, {RLIMIT_NOFILE, compile ? 8 : 3},
+        {RLIMIT_MEMLOCK, 0}, {RLIMIT_MSGQUEUE, 0}, {RLIMIT_RTPRIO, 0}, {RLIMIT_SIGPENDING, 64},
+        {RLIMIT_STACK, jail->stack}, {RLIMIT_AS, jail->address_space}, {RLIMIT_DATA, jail->data},
+        {RLIMIT_CPU, jail->cpu_seconds ? jail->cpu_seconds : RLIM_INFINITY},
     };
 
     if (jail->nice && setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + jail->nice))
@@ -103,10 +114,14 @@ static int set_limits(const struct jail *jail)
         struct rlimit limit;
         if (getrlimit(limits[i].what, &limit))
             return -1;
-        /* what is stricter already may stay so; but memory was promised */
-        if (limits[i].what == RLIMIT_AS || limits[i].most < limit.rlim_max)
-            limit.rlim_max = limits[i].most;
-        limit.rlim_cur = limit.rlim_max;
+        if (compile && is_per_copy(limits[i].what)) {
+            limit.rlim_cur = limits[i].most < limit.rlim_max ? limits[i].most : limit.rlim_max;
+        } else {
+            /* what is stricter already may stay so; but memory was promised */
+            if (limits[i].what == RLIMIT_AS || limits[i].most < limit.rlim_max)
+                limit.rlim_max = limits[i].most;
+            limit.rlim_cur = limit.rlim_max;
+        }
         if (setrlimit(limits[i].what, &limit))
             return -1;
     }

@@ -15,6 +15,7 @@ from seccomp import _jail
 
 _PACKET_MOST = 1 << 16
 _STACK = 8 << 20
+_COMPILED = 1 << 30  # room for what is not data: machine code
 _REPORT = struct.Struct("=iiiiqq")  # struct report in _keeper.h
 _STEP_FORK = _jail.STEPS.index("fork")
 
@@ -25,10 +26,10 @@ def main(arguments: list[str]) -> None:
     if arguments[0] == "probe":
         print(json.dumps(probe()))
     else:
-        serve(arguments[0], socket.socket(fileno=int(arguments[1])), int(arguments[2]))
+        serve(arguments[0], socket.socket(fileno=int(arguments[1])), int(arguments[2]), arguments[3:])
 
 
-def serve(kind: str, requests: socket.socket, parent: int) -> None:
+def serve(kind: str, requests: socket.socket, parent: int, rest: list[str]) -> None:
     """Start what is asked for, one after another, until the node is gone."""
     profile, used = _jail.NATIVE, 0
     if kind == "python":
@@ -36,6 +37,8 @@ def serve(kind: str, requests: socket.socket, parent: int) -> None:
 
         function.import_first()
         profile, used = _jail.PYTHON, _address_space()
+    elif kind == "wasm":
+        _jail.load_wasmtime(*rest)
     os.environ.clear()
     _jail.settle(parent)
     while True:
@@ -44,7 +47,10 @@ def serve(kind: str, requests: socket.socket, parent: int) -> None:
             return
         request = json.loads(packet)
         try:
-            keeper = _start(profile, request, used, fds)
+            if kind == "wasm":
+                keeper = _start_template(request, fds)
+            else:
+                keeper = _start(profile, request, used, fds)
         except OSError as error:
             _report_failure(fds[4], error)
             keeper = -1
@@ -87,6 +93,20 @@ def _start(profile: int, request: dict[str, Any], used: int, fds: list[int]) -> 
     )
 
 
+def _start_template(request: dict[str, Any], fds: list[int]) -> int:
+    """Fork a keeper with a template of the module."""
+    used, data = _address_space(0), _address_space(5)
+    return _jail.start_template(
+        request["layers"],
+        used + request["memory"] + _COMPILED,
+        data + request["memory"],
+        request["cpu_s"],
+        request["nice"],
+        tuple(request["cpus"]),
+        tuple(fds),
+    )
+
+
 def _try_layer(bit: int) -> tuple[str, int]:
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -108,7 +128,8 @@ def _report_failure(control: int, error: OSError) -> None:
         sock.send(report, socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
 
 
-def _address_space() -> int:
-    """Bytes of address space that this process has already; what a program may have comes on top."""
+def _address_space(column: int = 0) -> int:
+    """Bytes of address space that this process has already; what a program may have comes on top. Column 5: of
+    those that may be written to."""
     with open("/proc/self/statm") as statm:
-        return int(statm.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        return int(statm.read().split()[column]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,138 @@
+"""Templates: one jailed process per wasm module, which compiled it once and copies itself for every run."""
+
+import asyncio
+import hashlib
+import struct
+from collections import OrderedDict
+
+from seccomp.launcher import Launcher, encode_arguments, open_program, send_packet
+from seccomp.program import JailError, Limits, Program, ZygoteLostError
+
+MOST_TEMPLATES = 16
+MOST_MEMORY_KB = 256 << 10  # of all together, as far as it is their own
+MOST_COMPILE_CPU_S = 60
+MOST_COMPILE_WALL_S = 600.0  # where others have the CPU
+LEAST_COMPILE_MB = 256
+_RUN = struct.Struct("=QII128sII")  # struct run_request in _template.h
+_MOST_WHY = 500
+
+
+class Template(Program):
+    """A template as its node sees it. Its pipes say why a module was refused; its control socket takes runs."""
+
+    async def compiled(self, compile_mb: int) -> None:
+        """Wait until the module is compiled; JailError, one line, if it never will be."""
+        try:
+            async with asyncio.timeout(MOST_COMPILE_WALL_S):
+                await self.started()
+        except TimeoutError:
+            raise JailError(f"module: compiling took more than {MOST_COMPILE_WALL_S:g} s") from None
+        except ZygoteLostError:
+            raise
+        except JailError as error:
+            raise JailError(await self._explain(str(error), compile_mb)) from None
+
+    async def start_run(self, arguments: bytes, count: int, limits: Limits) -> Program:
+        """Start the module once. ZygoteLostError if the template is gone."""
+        cpus = sum(1 << cpu for cpu in limits.cpus).to_bytes(128, "little")
+        pinned, memory = bool(limits.cpus), limits.memory_mb << 20
+        packet = _RUN.pack(memory, 0, pinned, cpus, count, len(arguments)) + arguments
+        with open_program() as (running, theirs):
+            try:
+                await send_packet(self._control, packet, theirs)
+            except OSError:  # closed here, or there
+                raise ZygoteLostError("the template of the module ended") from None
+        try:
+            await running.started()
+        except BaseException:
+            running.close()
+            raise
+        return running
+
+    async def _explain(self, why: str, compile_mb: int) -> str:
+        end = await self.wait()
+        said = b""
+        while piece := await self.read_stderr(1 << 16):
+            said = (said + piece)[:_MOST_WHY]
+        text = " ".join(said.decode(errors="replace").split())
+        if end.why == "killed by SIGXCPU":
+            return f"module: compiling took more than {MOST_COMPILE_CPU_S} s of CPU time; send a smaller one"
+        if end.signal is not None:
+            return f"module: compiling it {end.why}; it may use {compile_mb} MiB of memory: {text}"
+        return f"module: {text}" if end.status else why
+
+
+class Templates:
+    """The templates of one node: not too many, the least recently used ended first."""
+
+    def __init__(self, launcher: Launcher) -> None:
+        """Make templates by `launcher`."""
+        self._launcher = launcher
+        self._ready: OrderedDict[tuple[bytes, int], Template] = OrderedDict()
+        self._coming: dict[tuple[bytes, int], asyncio.Task[Template]] = {}
+
+    async def start(self, module: bytes, arguments: list[str], limits: Limits) -> Program:
+        """Run `module`, which is compiled first if there is no template of it. Raises JailError."""
+        text = encode_arguments(arguments)
+        for attempt in range(2):
+            template = await self._get(module, limits)
+            try:
+                return await template.start_run(text, len(arguments), limits)
+            except ZygoteLostError:  # it died since; once is no reason to give up
+                self._forget(template)
+                if attempt:
+                    raise
+        raise AssertionError("unreachable")
+
+    def close(self) -> None:
+        """Make no more copies. Programs that run go on."""
+        for task in self._coming.values():
+            task.cancel()
+        for template in self._ready.values():
+            template.close()
+        self._ready.clear()
+
+    async def _get(self, module: bytes, limits: Limits) -> Template:
+        key = (hashlib.sha256(module).digest(), limits.nice)  # who is nice once can never be less
+        if template := self._ready.get(key):
+            if not template.ended():
+                self._ready.move_to_end(key)
+                return template
+            self._forget(template)
+        task = self._coming.get(key)
+        if task is None:
+            task = self._coming[key] = asyncio.create_task(self._compile(key, module, limits))
+            task.add_done_callback(lambda _: self._coming.pop(key, None))
+        return await asyncio.shield(task)
+
+    async def _compile(self, key: tuple[bytes, int], module: bytes, limits: Limits) -> Template:
+        compile_mb = max(limits.memory_mb, LEAST_COMPILE_MB)
+        request = {
+            "layers": self._launcher.layers,
+            "memory": compile_mb << 20,
+            "cpu_s": MOST_COMPILE_CPU_S,
+            "nice": limits.nice,
+            "cpus": limits.cpus,
+        }
+        with open_program(Template) as (template, theirs):
+            await self._launcher.send(request, module, theirs)
+        try:
+            await template.compiled(compile_mb)
+        except BaseException:
+            template.close()
+            raise
+        self._ready[key] = template
+        while len(self._ready) > 1 and not self._within_bounds():
+            _, oldest = self._ready.popitem(last=False)
+            oldest.close()
+        return template
+
+    def _within_bounds(self) -> bool:
+        memory_kb = sum(template.memory_kb for template in self._ready.values())
+        return len(self._ready) <= MOST_TEMPLATES and memory_kb <= MOST_MEMORY_KB
+
+    def _forget(self, template: Template) -> None:
+        template.close()
+        for key, other in list(self._ready.items()):
+            if other is template:
+                del self._ready[key]
