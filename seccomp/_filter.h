@@ -52,8 +52,7 @@ struct rule {
 
 static const struct rule RULES[] = {
     /* wasm: a template compiles, hears its keeper, and makes copies that its keeper minds */
-    {SYS_mmap, COMPILE, ALLOW, {{3, ~UINT64_C(0x4036), 0}}}, /* MAP_PRIVATE, FIXED, ANONYMOUS, NORESERVE */
-    {SYS_mprotect, COMPILE, ALLOW, {{2, ~UINT64_C(7), 0}}},
+    {SYS_mprotect, COMPILE, ALLOW, {{2, LONG, 5}}}, /* machine code: it can be read and run, not written */
     {SYS_clone, COMPILE, ALLOW, {{0, LONG, 0x8000 | 17}, {1, LONG, 0}}}, /* CLONE_PARENT and SIGCHLD */
     {SYS_prctl, COMPILE, ALLOW, {{0, INT, 1}, {1, LONG, 9}}},            /* PR_SET_PDEATHSIG, SIGKILL */
     {SYS_seccomp, COMPILE, ALLOW, {{0, INT, 1}, {1, INT, 0}}},           /* a stricter filter */

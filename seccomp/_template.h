@@ -19,6 +19,7 @@ enum { TRAPPED = 134 };            /* the status of a program that trapped, as w
 enum { MOST_ARGUMENTS = 1 << 16 };
 #define WASM_STACK (UINT64_C(4) << 20)   /* bytes; the program has it besides its memory */
 #define RESERVATION (UINT64_C(4) << 30)  /* address space of a memory: no access needs to be checked then */
+#define OWN_MEMORY (UINT64_C(2) << 20)   /* what wasmtime needs to run a module, besides the module's memory */
 #define GUARD (UINT64_C(32) << 20)
 
 struct run_request { /* from the node to the keeper, and on to the copy; in the machine's own byte order */
@@ -31,6 +32,11 @@ struct run_request { /* from the node to the keeper, and on to the copy; in the 
 
 static wasm_engine *engine;     /* made in the zygote, with the functions of WASI */
 static wasmtime_linker *linker;
+
+/* wasmtime sees a trap as a signal, and has set its handlers when the engine is made. */
+static const int TRAPS[] = {SIGSEGV, SIGILL, SIGFPE, SIGBUS};
+enum { TRAP_COUNT = sizeof TRAPS / sizeof TRAPS[0] };
+static struct sigaction trap_handlers[TRAP_COUNT];
 
 static void say(const char *data, size_t size)
 {
@@ -96,6 +102,8 @@ static const char *load_wasmtime(const char *path)
     engine = wasm_engine_new_with_config(config);
     if (engine == NULL)
         return "it refused its configuration";
+    for (int i = 0; i < TRAP_COUNT; i++)
+        sigaction(TRAPS[i], NULL, &trap_handlers[i]);
     linker = wasmtime_linker_new(engine);
     return define_wasi(linker) ? "it refused the functions of WASI" : NULL;
 }

@@ -168,8 +168,8 @@ static void hear_request(void)
         return;
     }
     memcpy(fds, CMSG_DATA(&control.header), sizeof fds);
-    set_limit(run.pid, RLIMIT_DATA, statm(STATM_DATA) + request.memory);
-    set_limit(run.pid, RLIMIT_AS, statm(STATM_SIZE) + request.memory + RESERVATION + 4 * GUARD);
+    set_limit(run.pid, RLIMIT_DATA, statm(STATM_DATA) + request.memory + OWN_MEMORY);
+    set_limit(run.pid, RLIMIT_AS, statm(STATM_SIZE) + request.memory + OWN_MEMORY + RESERVATION + 4 * GUARD);
     if (request.cpu_seconds)
         set_limit(run.pid, RLIMIT_CPU, request.cpu_seconds);
     if (sched_setaffinity(run.pid, sizeof(cpu_set_t), request.pinned ? &request.cpus : &kept.cpus)) {
@@ -314,6 +314,8 @@ static void start_template(const struct jail *jail)
     close(CONTROL);
     close(KEEPERS_STATUS);
     all_signals(SIG_DFL);
+    for (int i = 0; i < TRAP_COUNT; i++)
+        sigaction(TRAPS[i], &trap_handlers[i], NULL);
     signal(SIGQUIT, SIG_IGN);
     signal(SIGPIPE, SIG_IGN); /* WASI has no signals: a reader that is gone is an error */
     sigemptyset(&none);

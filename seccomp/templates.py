@@ -20,6 +20,8 @@ _MOST_WHY = 500
 class Template(Program):
     """A template as its node sees it. Its pipes say why a module was refused; its control socket takes runs."""
 
+    starting = 0  # runs that are asked for and do not run yet
+
     async def compiled(self, compile_mb: int) -> None:
         """Wait until the module is compiled; JailError, one line, if it never will be."""
         try:
@@ -37,17 +39,21 @@ class Template(Program):
         cpus = sum(1 << cpu for cpu in limits.cpus).to_bytes(128, "little")
         pinned, memory = bool(limits.cpus), limits.memory_mb << 20
         packet = _RUN.pack(memory, 0, pinned, cpus, count, len(arguments)) + arguments
-        with open_program() as (running, theirs):
-            try:
-                await send_packet(self._control, packet, theirs)
-            except OSError:  # closed here, or there
-                raise ZygoteLostError("the template of the module ended") from None
+        self.starting += 1
         try:
-            await running.started()
-        except BaseException:
-            running.close()
-            raise
-        return running
+            with open_program() as (running, theirs):
+                try:
+                    await send_packet(self._control, packet, theirs)
+                except OSError:  # closed here, or there
+                    raise ZygoteLostError("the template of the module ended") from None
+            try:
+                await running.started()
+            except BaseException:
+                running.close()
+                raise
+            return running
+        finally:
+            self.starting -= 1
 
     async def _explain(self, why: str, compile_mb: int) -> str:
         end = await self.wait()
@@ -84,10 +90,12 @@ class Templates:
                     raise
         raise AssertionError("unreachable")
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Make no more copies. Programs that run go on."""
-        for task in self._coming.values():
+        coming = list(self._coming.values())
+        for task in coming:
             task.cancel()
+        await asyncio.gather(*coming, return_exceptions=True)
         for template in self._ready.values():
             template.close()
         self._ready.clear()
@@ -102,7 +110,7 @@ class Templates:
         task = self._coming.get(key)
         if task is None:
             task = self._coming[key] = asyncio.create_task(self._compile(key, module, limits))
-            task.add_done_callback(lambda _: self._coming.pop(key, None))
+            task.add_done_callback(lambda done: self._arrived(key, done))
         return await asyncio.shield(task)
 
     async def _compile(self, key: tuple[bytes, int], module: bytes, limits: Limits) -> Template:
@@ -122,14 +130,23 @@ class Templates:
             template.close()
             raise
         self._ready[key] = template
-        while len(self._ready) > 1 and not self._within_bounds():
-            _, oldest = self._ready.popitem(last=False)
-            oldest.close()
+        self._keep_within_bounds(template)
         return template
 
-    def _within_bounds(self) -> bool:
+    def _arrived(self, key: tuple[bytes, int], task: asyncio.Task[Template]) -> None:
+        del self._coming[key]
+        if not task.cancelled():
+            task.exception()  # whoever waits gets it; nobody need
+
+    def _keep_within_bounds(self, newest: Template) -> None:
         memory_kb = sum(template.memory_kb for template in self._ready.values())
-        return len(self._ready) <= MOST_TEMPLATES and memory_kb <= MOST_MEMORY_KB
+        for key, template in list(self._ready.items()):
+            if len(self._ready) <= MOST_TEMPLATES and memory_kb <= MOST_MEMORY_KB:
+                return
+            if template is not newest and not template.starting:
+                memory_kb -= template.memory_kb
+                del self._ready[key]
+                template.close()  # its keeper stays until the programs have ended
 
     def _forget(self, template: Template) -> None:
         template.close()

@@ -36,7 +36,7 @@ class WasmRuntime:
 
     async def close(self) -> None:
         """End the runtime and all its programs."""
-        self._templates.close()
+        await self._templates.close()
         await self._launcher.close()
 
 
