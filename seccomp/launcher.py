@@ -65,7 +65,7 @@ class Launcher:
             return await self._start_once(program, request)
 
     async def _start_once(self, program: bytes, request: bytes) -> Program:
-        with open_program() as (running, theirs):
+        with open_program(Program) as (running, theirs):
             await self._send(request, program, theirs)
         try:
             await running.started()
@@ -141,9 +141,9 @@ class Launcher:
 
 
 @contextmanager
-def open_program(kind: type[P] = Program) -> Iterator[tuple[P, list[int]]]:  # type: ignore[assignment]
-    """A program, closed again if the body fails, and its own ends (stdin, stdout, stderr, control), for the body
-    to hand over."""
+def open_program(kind: type[P]) -> Iterator[tuple[P, list[int]]]:
+    """Yield a program, closed again if the body fails, and its own ends (stdin, stdout, stderr, control) for
+    the body to hand over."""
     with ExitStack() as theirs:
         stdin, to_stdin = os.pipe2(os.O_CLOEXEC)
         from_stdout, stdout = os.pipe2(os.O_CLOEXEC)

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import struct
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 
 from seccomp.launcher import Launcher, encode_arguments, open_program, send_packet
 from seccomp.program import JailError, Limits, Program, ZygoteLostError
@@ -12,13 +12,14 @@ MOST_TEMPLATES = 16
 MOST_MEMORY_KB = 256 << 10  # of all together, as far as it is their own
 MOST_COMPILE_CPU_S = 60
 MOST_COMPILE_WALL_S = 600.0  # where others have the CPU
+MOST_COPY_WALL_S = 60.0  # of a start, when all is compiled
 LEAST_COMPILE_MB = 256
 _RUN = struct.Struct("=QII128sII")  # struct run_request in _template.h
 _MOST_WHY = 500
 
 
 class Template(Program):
-    """A template as its node sees it. Its pipes say why a module was refused; its control socket takes runs."""
+    """A template as its node sees it. Its pipes say why a module was refused, its socket takes runs."""
 
     starting = 0  # runs that are asked for and do not run yet
 
@@ -41,19 +42,29 @@ class Template(Program):
         packet = _RUN.pack(memory, 0, pinned, cpus, count, len(arguments)) + arguments
         self.starting += 1
         try:
-            with open_program() as (running, theirs):
-                try:
-                    await send_packet(self._control, packet, theirs)
-                except OSError:  # closed here, or there
-                    raise ZygoteLostError("the template of the module ended") from None
-            try:
-                await running.started()
-            except BaseException:
-                running.close()
-                raise
-            return running
+            return await self._start_run(packet)
+        except ZygoteLostError:
+            self.close()
+            raise
+        except TimeoutError:
+            self.close()
+            raise JailError(f"module: no copy of it could be made in {MOST_COPY_WALL_S:g} s") from None
         finally:
             self.starting -= 1
+
+    async def _start_run(self, packet: bytes) -> Program:
+        with open_program(Program) as (running, theirs):
+            try:
+                await send_packet(self._control, packet, theirs)
+            except OSError:  # closed here, or there
+                raise ZygoteLostError("the template of the module ended") from None
+        try:
+            async with asyncio.timeout(MOST_COPY_WALL_S):
+                await running.started()
+        except BaseException:
+            running.close()
+            raise
+        return running
 
     async def _explain(self, why: str, compile_mb: int) -> str:
         end = await self.wait()
@@ -76,19 +87,15 @@ class Templates:
         self._launcher = launcher
         self._ready: OrderedDict[tuple[bytes, int], Template] = OrderedDict()
         self._coming: dict[tuple[bytes, int], asyncio.Task[Template]] = {}
+        self._waiting: Counter[asyncio.Task[Template]] = Counter()
 
     async def start(self, module: bytes, arguments: list[str], limits: Limits) -> Program:
         """Run `module`, which is compiled first if there is no template of it. Raises JailError."""
         text = encode_arguments(arguments)
-        for attempt in range(2):
-            template = await self._get(module, limits)
-            try:
-                return await template.start_run(text, len(arguments), limits)
-            except ZygoteLostError:  # it died since; once is no reason to give up
-                self._forget(template)
-                if attempt:
-                    raise
-        raise AssertionError("unreachable")
+        try:
+            return await (await self._get(module, limits)).start_run(text, len(arguments), limits)
+        except ZygoteLostError:  # it died since it compiled; once is no reason to give up
+            return await (await self._get(module, limits)).start_run(text, len(arguments), limits)
 
     async def close(self) -> None:
         """Make no more copies. Programs that run go on."""
@@ -106,12 +113,21 @@ class Templates:
             if not template.ended():
                 self._ready.move_to_end(key)
                 return template
-            self._forget(template)
+            del self._ready[key]
         task = self._coming.get(key)
         if task is None:
             task = self._coming[key] = asyncio.create_task(self._compile(key, module, limits))
             task.add_done_callback(lambda done: self._arrived(key, done))
-        return await asyncio.shield(task)
+        self._waiting[task] += 1
+        try:
+            return await asyncio.shield(task)
+        finally:
+            self._waiting[task] -= 1
+            if not self._waiting[task]:
+                del self._waiting[task]
+                if not task.done():  # nobody wants it any more
+                    self._coming.pop(key, None)
+                    task.cancel()
 
     async def _compile(self, key: tuple[bytes, int], module: bytes, limits: Limits) -> Template:
         compile_mb = max(limits.memory_mb, LEAST_COMPILE_MB)
@@ -134,7 +150,8 @@ class Templates:
         return template
 
     def _arrived(self, key: tuple[bytes, int], task: asyncio.Task[Template]) -> None:
-        del self._coming[key]
+        if self._coming.get(key) is task:
+            del self._coming[key]
         if not task.cancelled():
             task.exception()  # whoever waits gets it; nobody need
 
@@ -147,9 +164,3 @@ class Templates:
                 memory_kb -= template.memory_kb
                 del self._ready[key]
                 template.close()  # its keeper stays until the programs have ended
-
-    def _forget(self, template: Template) -> None:
-        template.close()
-        for key, other in list(self._ready.items()):
-            if other is template:
-                del self._ready[key]

@@ -14,11 +14,11 @@ MODULE, COMPONENT = b"\0asm\1\0\0\0", b"\0asm\x0d\0\1\0"
 
 
 class WasmRuntime:
-    """Runs wasm modules with WASI preview 1. `arguments` are argv, argv[0] included; no environment, no files.
+    """Runs wasm modules with WASI preview 1. `arguments` are argv, argv[0] included; no environment.
 
-    The first start of a module compiles it; it stays compiled for a while, so that the next start costs little.
-    A trap ends a program with status 134 and a message on standard error. SIGQUIT (`Program.quit`) does nothing,
-    since WASI has no signals: who wants to finish in time looks at the clock.
+    The first start of a module compiles it; it stays compiled for a while, so that the next costs little. A
+    trap ends a program with status 134 and a message on standard error. `Program.quit` does nothing, since
+    WASI has no signals: who wants to finish in time looks at the clock.
     """
 
     tag = "wasm/wasi-p1"

@@ -47,10 +47,8 @@ def serve(kind: str, requests: socket.socket, parent: int, rest: list[str]) -> N
             return
         request = json.loads(packet)
         try:
-            if kind == "wasm":
-                keeper = _start_template(request, fds)
-            else:
-                keeper = _start(profile, request, used, fds)
+            wasm = kind == "wasm"
+            keeper = _start_template(request, fds) if wasm else _start(profile, request, used, fds)
         except OSError as error:
             _report_failure(fds[4], error)
             keeper = -1
@@ -129,7 +127,7 @@ def _report_failure(control: int, error: OSError) -> None:
 
 
 def _address_space(column: int = 0) -> int:
-    """Bytes of address space that this process has already; what a program may have comes on top. Column 5: of
-    those that may be written to."""
+    """Bytes of address space that this process has already; what a program may have comes on top. Column 5
+    counts those that may be written to."""
     with open("/proc/self/statm") as statm:
         return int(statm.read().split()[column]) * os.sysconf("SC_PAGE_SIZE")
