@@ -175,8 +175,9 @@ static void hear_request(void)
     if (sched_setaffinity(run.pid, sizeof(cpu_set_t), request.pinned ? &request.cpus : &kept.cpus)) {
         tell(fds[3], (struct report){.kind = 'F', .step = STEP_LIMITS, .value = errno});
         close(fds[3]);
+    } else if (!hand_over(run.control, &request, (size_t)length, fds, STDIO)) {
+        close(fds[3]); /* the copy is gone; whoever asked may ask again */
     } else {
-        hand_over(run.control, &request, (size_t)length, fds, STDIO);
         tell(fds[3], (struct report){.kind = 'S'});
         close(run.control);
         run.control = fds[3];
