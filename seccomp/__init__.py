@@ -30,9 +30,10 @@ __all__ = [
 
 
 def runtimes(report: Report) -> list[Runtime]:
-    """Return a runtime of each kind that may run at the level of `report`: at level C wasm alone."""
-    if report.level == "C":
-        return [WasmRuntime(report)]
-    if report.missing():
-        return []
-    return [NativeRuntime(report), PythonRuntime(report), WasmRuntime(report)]
+    """Return a runtime of each kind that may run at the level of `report`."""
+    found: list[Runtime] = []
+    if not report.missing("B"):
+        found += [NativeRuntime(report), PythonRuntime(report)]
+    if not report.missing("C"):
+        found.append(WasmRuntime(report))
+    return found

@@ -1,6 +1,7 @@
 /* seccomp._jail: starts jailed programs, for the zygotes of the Python side.
  *
- * _filter.h is what a program may ask of the kernel, _layers.h what is put around it, _keeper.h who minds it.
+ * _filter.h is what a program may ask of the kernel, _layers.h what is put around it, _meter.h what it uses,
+ * _keeper.h who minds it.
  * Everything after the fork is plain system calls, so it does not matter what other threads were doing.
  */
 #define PY_SSIZE_T_CLEAN
@@ -48,59 +49,66 @@ static char **read_arguments(PyObject *arguments)
     return vector;
 }
 
-static void name_parent(struct jail *jail)
-{
-    jail->parent = getpid();
-    snprintf(jail->uid_map, sizeof jail->uid_map, "%d %u 1", NOBODY, (unsigned)geteuid());
-    snprintf(jail->gid_map, sizeof jail->gid_map, "%d %u 1", NOBODY, (unsigned)getegid());
-}
-
 PyDoc_STRVAR(start_doc,
-"start(profile, layers, trial, address_space, stack, nice, cpus, arguments, descriptors) -> int\n\n"
-"Fork a keeper, which forks the program and confines it. `profile` is NATIVE or PYTHON, `layers` the sum of\n"
-"NAMESPACES, LANDLOCK, SECCOMP; `trial` confines and ends; sizes in bytes; `cpus` a tuple of numbers, empty\n"
-"for any; `arguments` a tuple of bytes; `descriptors` are program, stdin, stdout, stderr, control.\n"
-"Returns the keeper's process id; with PYTHON it also returns 0, in the program, in the jail.\n"
+"start(*, profile, layers, trial, address_space, data, resident, stack, threads, cpu_seconds, nice, idle,\n"
+"      cpus, arguments, descriptors) -> int\n\n"
+"Fork a keeper, which forks the program and confines it. `profile` is NATIVE, PYTHON or TEMPLATE, `layers` the\n"
+"sum of NAMESPACES, LANDLOCK, SECCOMP; `trial` confines and ends; the numbers are those of struct jail; `cpus`\n"
+"is a tuple of numbers, empty for any; `arguments` a tuple of bytes; `descriptors` are program, stdin, stdout,\n"
+"stderr, control. Returns the keeper's process id; for PYTHON also 0, in the program, in the jail.\n"
+"TEMPLATE needs load_wasmtime before; the limits are for compiling then.\n"
 "Raises OSError if there can be no keeper; everything later is a report on the control socket.");
 
-static PyObject *start(PyObject *module, PyObject *values)
+static PyObject *start(PyObject *module, PyObject *none, PyObject *values)
 {
+    static char *names[] = {
+        "profile", "layers", "trial", "address_space", "data", "resident", "stack", "threads", "cpu_seconds",
+        "nice", "idle", "cpus", "arguments", "descriptors", NULL
+    };
     struct jail jail = {0};
     PyObject *cpus, *arguments;
-    unsigned long long address_space, stack;
+    unsigned long long address_space, data, resident, stack, cpu_seconds;
     char **vector;
-    int trial, *d = jail.descriptors;
+    int trial, idle, *d = jail.descriptors;
     pid_t keeper;
     sigset_t all, before;
 
     (void)module;
-    if (!PyArg_ParseTuple(values, "iIpKKiO!O!(iiiii):start", &jail.profile, &jail.layers, &trial, &address_space,
-                          &stack, &jail.nice, &PyTuple_Type, &cpus, &PyTuple_Type, &arguments, &d[0], &d[1],
-                          &d[2], &d[3], &d[4]))
+    if (!PyArg_ParseTupleAndKeywords(
+            none, values, "iIpKKKKIKipO!O!(iiiii):start", names, &jail.profile, &jail.layers, &trial, &address_space,
+            &data, &resident, &stack, &jail.threads, &cpu_seconds, &jail.nice, &idle, &PyTuple_Type, &cpus,
+            &PyTuple_Type, &arguments, &d[0], &d[1], &d[2], &d[3], &d[4]))
         return NULL;
-    if (jail.profile != NATIVE && jail.profile != PYTHON)
+    if (jail.profile != NATIVE && jail.profile != PYTHON && (jail.profile != TEMPLATE || engine == NULL))
         return PyErr_Format(PyExc_ValueError, "profile: there is no profile %d", jail.profile);
     if (read_cpus(cpus, &jail) || (vector = read_arguments(arguments)) == NULL)
         return NULL;
     jail.trial = trial;
+    jail.idle = idle;
     jail.address_space = address_space;
+    jail.data = data;
+    jail.resident = resident;
+    jail.cpu_seconds = cpu_seconds;
     jail.stack = stack;
-    jail.data = RLIM_INFINITY;
     jail.arguments = vector;
-    name_parent(&jail);
+    jail.parent = getpid();
+    snprintf(jail.uid_map, sizeof jail.uid_map, "%d %u 1", NOBODY, (unsigned)geteuid());
+    snprintf(jail.gid_map, sizeof jail.gid_map, "%d %u 1", NOBODY, (unsigned)getegid());
 
     sigfillset(&all); /* or a signal could run Python's handler in the child */
-    if (jail.profile == PYTHON)
+    if (jail.profile != NATIVE)
         PyOS_BeforeFork();
     pthread_sigmask(SIG_BLOCK, &all, &before);
     keeper = fork_with(0, NULL);
     if (keeper == 0) {
+        if (jail.profile == TEMPLATE)
+            be_template_keeper(&jail);
         be_keeper(&jail);
         PyOS_AfterFork_Child();
     } else {
         int error = errno;
         pthread_sigmask(SIG_SETMASK, &before, NULL);
-        if (jail.profile == PYTHON)
+        if (jail.profile != NATIVE)
             PyOS_AfterFork_Parent();
         errno = error;
     }
@@ -112,7 +120,7 @@ static PyObject *start(PyObject *module, PyObject *values)
 
 PyDoc_STRVAR(load_wasmtime_doc,
 "load_wasmtime(path)\n\n"
-"Open wasmtime's library, of version WASMTIME_MAJOR, and make ready what start_template needs. OSError if it\n"
+"Open wasmtime's library, of version WASMTIME_MAJOR, and make ready what templates need. OSError if it\n"
 "cannot be.");
 
 static PyObject *load(PyObject *module, PyObject *path)
@@ -126,45 +134,6 @@ static PyObject *load(PyObject *module, PyObject *path)
     if (why)
         return PyErr_Format(PyExc_OSError, "wasmtime cannot be loaded: %s", why);
     Py_RETURN_NONE;
-}
-
-PyDoc_STRVAR(start_template_doc,
-"start_template(layers, address_space, data, cpu_seconds, nice, cpus, descriptors) -> int\n\n"
-"Fork a keeper, which forks a template and confines it; the limits are for compiling. `descriptors` are module,\n"
-"stdin, stdout, stderr, control. Returns the keeper's process id; the rest is as with start, and what then\n"
-"goes over the control socket stands in _template_keeper.h. Raises OSError.");
-
-static PyObject *start_template_(PyObject *module, PyObject *values)
-{
-    struct jail jail = {.profile = WASM | COMPILE, .stack = WASM_STACK * 2};
-    unsigned long long address_space, data;
-    PyObject *cpus;
-    int *d = jail.descriptors;
-    pid_t keeper;
-    sigset_t all, before;
-
-    (void)module;
-    if (!PyArg_ParseTuple(values, "IKKIiO!(iiiii):start_template", &jail.layers, &address_space, &data,
-                          &jail.cpu_seconds, &jail.nice, &PyTuple_Type, &cpus, &d[0], &d[1], &d[2], &d[3], &d[4]))
-        return NULL;
-    if (engine == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "load_wasmtime comes first");
-        return NULL;
-    }
-    if (read_cpus(cpus, &jail))
-        return NULL;
-    jail.address_space = address_space;
-    jail.data = data;
-    name_parent(&jail);
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &before);
-    keeper = fork_with(0, NULL);
-    if (keeper == 0)
-        be_template_keeper(&jail);
-    int error = errno;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    errno = error;
-    return keeper < 0 ? PyErr_SetFromErrno(PyExc_OSError) : PyLong_FromLong(keeper);
 }
 
 PyDoc_STRVAR(settle_doc,
@@ -190,9 +159,8 @@ static PyObject *settle(PyObject *module, PyObject *value)
 }
 
 static PyMethodDef methods[] = {
-    {"start", start, METH_VARARGS, start_doc},
+    {"start", (PyCFunction)(void (*)(void))start, METH_VARARGS | METH_KEYWORDS, start_doc},
     {"load_wasmtime", load, METH_O, load_wasmtime_doc},
-    {"start_template", start_template_, METH_VARARGS, start_template_doc},
     {"settle", settle, METH_O, settle_doc},
     {NULL, NULL, 0, NULL},
 };
@@ -216,9 +184,12 @@ static int add_constants(PyObject *module)
         return -1;
     }
     return PyModule_AddIntMacro(module, NATIVE) || PyModule_AddIntMacro(module, PYTHON)
+        || PyModule_AddIntMacro(module, TEMPLATE) || PyModule_AddIntMacro(module, WASMTIME_MAJOR)
+        || PyModule_AddIntMacro(module, NO_REASON)
+        || PyModule_AddIntMacro(module, TOO_MUCH_MEMORY) || PyModule_AddIntMacro(module, TOO_MANY_THREADS)
+        || PyModule_AddIntMacro(module, TOO_MUCH_CPU)
         || PyModule_AddIntMacro(module, NAMESPACES) || PyModule_AddIntMacro(module, LANDLOCK)
-        || PyModule_AddIntMacro(module, SECCOMP) || PyModule_AddIntMacro(module, PROGRAM_FD)
-        || PyModule_AddIntMacro(module, WASMTIME_MAJOR) ? -1 : 0;
+        || PyModule_AddIntMacro(module, SECCOMP) || PyModule_AddIntMacro(module, PROGRAM_FD) ? -1 : 0;
 }
 
 static PyModuleDef_Slot slots[] = {{Py_mod_exec, (void *)add_constants}, {0, NULL}};

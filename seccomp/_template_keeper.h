@@ -11,13 +11,19 @@
 #include "_template.h"
 
 enum { MOST_RUNS = 256 }; /* of one module, at the same time */
-enum { TEMPLATE = KEEPERS_STATUS };
+enum { TEMPLATE_SOCKET = KEEPERS_STATUS };
 
-struct run { pid_t pid; int pidfd, control; };
+struct run {
+    pid_t pid; /* 0: there is none, or no more */
+    int pidfd, control;
+    uint64_t cpu_seconds; /* 0: without end */
+    enum reason reason;
+};
 
 static struct {
-    pid_t init, pid;         /* the first process of the namespaces, and the template; 0: gone */
-    int pidfd, statm;
+    pid_t init;              /* the first process of the namespaces */
+    struct run template;     /* compiling is its run */
+    int statm;
     bool ready, refused;     /* it compiled its module; the node asks for no more */
     int asked;               /* our end to a copy that was asked for, or -1 */
     struct run spare;        /* a copy that waits; `control` is the way to it */
@@ -66,23 +72,9 @@ static void let_fork(bool may)
 {
     struct rlimit limit;
 
-    if (prlimit(kept.pid, RLIMIT_NPROC, NULL, &limit) == 0) {
+    if (prlimit(kept.template.pid, RLIMIT_NPROC, NULL, &limit) == 0) {
         limit.rlim_cur = may ? limit.rlim_max : 0;
-        prlimit(kept.pid, RLIMIT_NPROC, &limit, NULL);
-    }
-}
-
-static void end_copies_in_waiting(void)
-{
-    if (kept.asked >= 0)
-        close(kept.asked);
-    kept.asked = -1;
-    if (kept.spare.pid) {
-        kill(kept.spare.pid, SIGKILL);
-        waitpid(kept.spare.pid, NULL, 0);
-        close(kept.spare.pidfd);
-        close(kept.spare.control);
-        kept.spare.pid = 0;
+        prlimit(kept.template.pid, RLIMIT_NPROC, &limit, NULL);
     }
 }
 
@@ -105,13 +97,13 @@ static void ask_for_copy(void)
     int pair[2], one = 1;
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) {
-        kill(kept.pid, SIGKILL);
+        kill(kept.template.pid, SIGKILL);
         return;
     }
     setsockopt(pair[0], SOL_SOCKET, SO_PASSCRED, &one, sizeof one);
     let_fork(true);
-    if (!hand_over(TEMPLATE, "", 1, &pair[1], 1))
-        kill(kept.pid, SIGKILL);
+    if (!hand_over(TEMPLATE_SOCKET, "", 1, &pair[1], 1))
+        kill(kept.template.pid, SIGKILL);
     close(pair[1]);
     kept.asked = pair[0];
 }
@@ -133,14 +125,14 @@ static void hear_copy(void)
     let_fork(false);
     if (length == 1 && control.header.cmsg_type == SCM_CREDENTIALS)
         memcpy(&who, CMSG_DATA(&control.header), sizeof who);
-    bool known = who.pid <= 0 || who.pid == kept.pid || who.pid == kept.init;
+    bool known = who.pid <= 0 || who.pid == kept.template.pid || who.pid == kept.init;
     for (unsigned i = 0; i < kept.count; i++)
         known |= who.pid == kept.runs[i].pid;
     if (known || waitid(P_PID, (id_t)who.pid, &state, WEXITED | WNOHANG | WNOWAIT)) {
-        kill(kept.pid, SIGKILL); /* it could not, or is not what it was */
+        kill(kept.template.pid, SIGKILL); /* it could not, or is not what it was */
         close(kept.asked);
     } else {
-        kept.spare = (struct run){who.pid, (int)syscall(SYS_pidfd_open, who.pid, 0), kept.asked};
+        kept.spare = (struct run){who.pid, (int)syscall(SYS_pidfd_open, who.pid, 0), kept.asked, 0, NO_REASON};
         set_limit(who.pid, RLIMIT_NPROC, 0);
         set_limit(who.pid, RLIMIT_NOFILE, STDIO);
     }
@@ -171,7 +163,8 @@ static void hear_request(void)
     set_limit(run.pid, RLIMIT_DATA, statm(STATM_DATA) + request.memory + OWN_MEMORY);
     set_limit(run.pid, RLIMIT_AS, statm(STATM_SIZE) + request.memory + OWN_MEMORY + RESERVATION + 4 * GUARD);
     if (request.cpu_seconds)
-        set_limit(run.pid, RLIMIT_CPU, request.cpu_seconds);
+        set_limit(run.pid, RLIMIT_CPU, request.cpu_seconds + 2); /* if nobody looks in time */
+    run.cpu_seconds = request.cpu_seconds;
     if (sched_setaffinity(run.pid, sizeof(cpu_set_t), request.pinned ? &request.cpus : &kept.cpus)) {
         tell(fds[3], (struct report){.kind = 'F', .step = STEP_LIMITS, .value = errno});
         close(fds[3]);
@@ -210,16 +203,50 @@ static void hear_command(struct run *run)
     }
 }
 
-static void tell_end(int control, pid_t pid)
+/* ms until a run may have used up its CPU time, -1 for never; kills it if it has. */
+static int watch_cpu(struct run *run)
+{
+    struct timespec now;
+
+    if (run->pid == 0 || run->cpu_seconds == 0 || run->reason || clock_gettime(cpu_clock(run->pid), &now))
+        return -1;
+    uint64_t used = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    if (used < run->cpu_seconds * 1000)
+        return pause_of(run->cpu_seconds * 1000 - used, 1);
+    run->reason = TOO_MUCH_CPU;
+    kill(run->pid, SIGKILL);
+    return -1;
+}
+
+/* As poll wants it. */
+static int next_look(void)
+{
+    int pause = watch_cpu(&kept.template);
+
+    for (unsigned i = 0; i < kept.count; i++) {
+        int other = watch_cpu(&kept.runs[i]);
+        if (other >= 0 && (pause < 0 || other < pause))
+            pause = other;
+    }
+    return pause;
+}
+
+/* Waits for a process that ends, and lets go of all that it had. */
+static void end_run(struct run *run)
 {
     struct rusage usage;
     int status;
 
-    if (wait4(pid, &status, 0, &usage) == pid && control >= 0)
-        tell(control, (struct report){
+    if (wait4(run->pid, &status, 0, &usage) == run->pid && run->control >= 0)
+        tell(run->control, (struct report){
             .kind = 'E', .value = status, .memory_kb = usage.ru_maxrss,
+            .reason = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL ? (int32_t)run->reason : NO_REASON,
             .cpu_us = (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * INT64_C(1000000)
                 + usage.ru_utime.tv_usec + usage.ru_stime.tv_usec});
+    close(run->pidfd);
+    if (run->control >= 0)
+        close(run->control);
+    run->pid = 0;
 }
 
 /* The template's word that its module is compiled, or where its jail failed. */
@@ -227,14 +254,15 @@ static void hear_template(void)
 {
     struct failure failure;
 
-    if (recv(TEMPLATE, &failure, sizeof failure, MSG_DONTWAIT) != sizeof failure) {
+    if (recv(TEMPLATE_SOCKET, &failure, sizeof failure, MSG_DONTWAIT) != sizeof failure) {
         if (errno != EAGAIN && errno != EINTR)
-            kill(kept.pid, SIGKILL);
+            kill(kept.template.pid, SIGKILL);
     } else if (failure.step != STARTED) {
         tell(CONTROL, (struct report){.kind = 'F', .step = failure.step, .value = failure.error});
     } else if (!kept.ready) {
         kept.ready = true;
-        set_limit(kept.pid, RLIMIT_CPU, RLIM_INFINITY); /* that was for compiling; copies would inherit it */
+        kept.template.cpu_seconds = 0;
+        set_limit(kept.template.pid, RLIMIT_CPU, RLIM_INFINITY); /* that was for compiling; copies would inherit it */
         tell(CONTROL, (struct report){
             .kind = 'S', .memory_kb = (int64_t)(statm(STATM_RESIDENT) - statm(STATM_SHARED)) >> 10});
     }
@@ -242,13 +270,15 @@ static void hear_template(void)
 
 static void end_template(void)
 {
-    end_copies_in_waiting();
-    if (kept.pid) {
-        kill(kept.pid, SIGKILL);
-        tell_end(CONTROL, kept.pid);
-        kept.pid = 0;
+    if (kept.asked >= 0)
+        close(kept.asked);
+    kept.asked = -1;
+    if (kept.spare.pid) {
+        kill(kept.spare.pid, SIGKILL);
+        end_run(&kept.spare);
     }
-    close(CONTROL); /* requests that were not heard yet end with it */
+    kill(kept.template.pid, SIGKILL);
+    end_run(&kept.template); /* and with it its socket to the node: what was asked for and not heard ends too */
     kept.refused = true;
 }
 
@@ -258,14 +288,14 @@ static void mind(void)
     static struct pollfd events[5 + 2 * MOST_RUNS];
 
     while (kept.count || !kept.refused) {
-        bool able = kept.pid && kept.ready;
+        bool able = kept.template.pid && kept.ready;
         bool listen = able && kept.spare.pid && kept.count < MOST_RUNS;
 
         if (able && kept.spare.pid == 0 && kept.asked < 0)
             ask_for_copy();
         events[0] = (struct pollfd){kept.refused ? -1 : CONTROL, listen ? POLLIN : 0, 0};
-        events[1] = (struct pollfd){kept.pid ? TEMPLATE : -1, POLLIN, 0};
-        events[2] = (struct pollfd){kept.pid ? kept.pidfd : -1, POLLIN, 0};
+        events[1] = (struct pollfd){kept.template.pid ? TEMPLATE_SOCKET : -1, POLLIN, 0};
+        events[2] = (struct pollfd){kept.template.pid ? kept.template.pidfd : -1, POLLIN, 0};
         events[3] = (struct pollfd){kept.asked, POLLIN, 0};
         events[4] = (struct pollfd){kept.spare.pid ? kept.spare.pidfd : -1, POLLIN, 0};
         for (unsigned i = 0; i < kept.count; i++) {
@@ -273,16 +303,13 @@ static void mind(void)
             events[6 + 2 * i] = (struct pollfd){kept.runs[i].pidfd, POLLIN, 0};
         }
         unsigned count = kept.count;
-        if (poll(events, 5 + 2 * count, -1) < 0 && errno != EINTR)
+        if (poll(events, 5 + 2 * count, next_look()) < 0 && errno != EINTR)
             break;
         for (unsigned i = count; i-- > 0;) { /* backwards: the last takes the place of one that ended */
             if (events[5 + 2 * i].revents)
                 hear_command(&kept.runs[i]);
             if (events[6 + 2 * i].revents) {
-                tell_end(kept.runs[i].control, kept.runs[i].pid);
-                close(kept.runs[i].pidfd);
-                if (kept.runs[i].control >= 0)
-                    close(kept.runs[i].control);
+                end_run(&kept.runs[i]);
                 kept.runs[i] = kept.runs[--kept.count];
             }
         }
@@ -296,9 +323,9 @@ static void mind(void)
             else
                 kept.refused = true; /* hung up */
         }
-        if (events[4].revents && kept.spare.pid && kept.pid) /* no copy ends by itself before it runs */
+        if (events[4].revents && kept.spare.pid && kept.template.pid) /* no copy ends by itself before it runs */
             end_template();
-        if ((events[2].revents || kept.refused) && kept.pid)
+        if ((events[2].revents || kept.refused) && kept.template.pid)
             end_template();
     }
     kill(0, SIGKILL); /* the whole session: whoever is left, and itself */
@@ -370,10 +397,10 @@ static void start_init(const struct jail *jail)
         be_init(jail);
     if (kept.init < 0)
         give_up(STEP_NAMESPACES);
-    struct pollfd events[2] = {{TEMPLATE, POLLIN, 0}, {pidfd, POLLIN, 0}};
+    struct pollfd events[2] = {{TEMPLATE_SOCKET, POLLIN, 0}, {pidfd, POLLIN, 0}};
     while (poll(events, 2, -1) < 0 && errno == EINTR)
         ;
-    if (!events[0].revents || read(TEMPLATE, &byte, 1) != 1)
+    if (!events[0].revents || read(TEMPLATE_SOCKET, &byte, 1) != 1)
         give_up(STEP_NAMESPACES);
     close(pidfd);
 }
@@ -403,17 +430,18 @@ static void be_template_keeper(struct jail *jail)
         give_up(STEP_NAMESPACES);
     if (jail->layers & NAMESPACES)
         start_init(jail);
-    kept.pid = fork_with(CLONE_PIDFD, &kept.pidfd);
-    if (kept.pid == 0)
+    kept.template = (struct run){0, -1, CONTROL, jail->cpu_seconds, NO_REASON};
+    kept.template.pid = fork_with(CLONE_PIDFD, &kept.template.pidfd);
+    if (kept.template.pid == 0)
         start_template(jail);
-    if (kept.pid < 0)
+    if (kept.template.pid < 0)
         give_up(STEP_FORK);
-    if (jail->pinned && sched_setaffinity(kept.pid, sizeof jail->cpus, &jail->cpus))
+    if (jail->pinned && sched_setaffinity(kept.template.pid, sizeof jail->cpus, &jail->cpus))
         give_up(STEP_LIMITS);
     for (int place = 0; place <= STATUS; place++)
         close(place);
     kept.statm = 0; /* the lowest that is free */
-    if (receive(TEMPLATE, &byte, 1, 1) != 1)
+    if (receive(TEMPLATE_SOCKET, &byte, 1, 1) != 1)
         give_up(STEP_KEEPER);
     mind();
 }

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from seccomp.layers import Report, mask
 from seccomp.program import JailError, Limits, Program, ZygoteLostError, wake
@@ -29,7 +29,7 @@ MOST_ARGUMENTS = 64 * 1024  # bytes, all together
 
 
 def zygote_command(kind: str, *rest: str) -> list[str]:
-    """Return the command line of a zygote: `kind` is native, python, wasm or probe."""
+    """Return the command line of a zygote: `kind` is one of its kinds, or probe."""
     # Without its site-packages it is small; only Python programs want them, for numpy.
     lean = [] if kind == "python" else ["-S"]
     return [sys.executable, "-I", "-X", "utf8", *lean, "-c", BOOT, str(Path(__file__).parent), kind, *rest]
@@ -42,31 +42,31 @@ def zygote_environment() -> dict[str, str]:
 
 
 class Launcher:
-    """One zygote and the way to it. `kind` is native, python, or wasm, which may run at level C too."""
+    """One zygote and the way to it. `kind` is native or python, or wasm, which alone may run at level C."""
 
     def __init__(self, kind: str, report: Report, *rest: str) -> None:
         """Remember which layers `report` found to work: all of them must work at every start. `rest` is what
         such a zygote wants to know besides."""
-        if report.level not in (("A", "B", "C") if kind == "wasm" else ("A", "B")):
-            raise JailError(f"no {kind} programs here: {report.missing()}")
+        if missing := report.missing("C" if kind == "wasm" else "B"):
+            raise JailError(f"no {kind} programs here: {missing}")
         self._kind = kind
         self._rest = rest
-        self.layers = mask(report)
+        self._layers = mask(report)
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._turn = asyncio.Lock()
 
     async def start(self, program: bytes, arguments: list[str], limits: Limits) -> Program:
         """Start `program` and wait until it runs. Raises JailError; then nothing is left."""
-        request = self._request(arguments, limits)
+        request = self.request(arguments, limits)
         try:
-            return await self._start_once(program, request)
+            return await self._start_once(program, request, limits)
         except ZygoteLostError:  # it died since the last start; once is no reason to give up
-            return await self._start_once(program, request)
+            return await self._start_once(program, request, limits)
 
-    async def _start_once(self, program: bytes, request: bytes) -> Program:
-        with open_program(Program) as (running, theirs):
-            await self._send(request, program, theirs)
+    async def _start_once(self, program: bytes, request: bytes, limits: Limits) -> Program:
+        with open_program(Program, limits) as (running, theirs):
+            await self.send(request, program, theirs)
         try:
             await running.started()
         except BaseException:
@@ -79,12 +79,16 @@ class Launcher:
         async with self._turn:
             self._end_zygote()
 
-    def _request(self, arguments: list[str], limits: Limits) -> bytes:
+    def request(self, arguments: list[str], limits: Limits) -> bytes:
+        """Return what the zygote is to be told; JailError if the arguments are too long, or no text."""
         encode_arguments(arguments)
         request = {
-            "layers": self.layers,
+            "layers": self._layers,
             "memory": limits.memory_mb << 20,
+            "threads": limits.threads,
+            "cpu_s": limits.cpu_s,
             "nice": limits.nice,
+            "idle": limits.idle,
             "cpus": limits.cpus,
             "arguments": arguments,
         }
@@ -93,11 +97,8 @@ class Launcher:
             raise JailError(f"arguments: {len(packet)} bytes, more than {MOST_ARGUMENTS}; send them as input")
         return packet
 
-    async def send(self, request: dict[str, Any], program: bytes, theirs: list[int]) -> None:
-        """Hand `program` to the zygote, with `request` and the ends that `open_program` gave."""
-        await self._send(json.dumps(request).encode(), program, theirs)
-
-    async def _send(self, packet: bytes, program: bytes, theirs: list[int]) -> None:
+    async def send(self, packet: bytes, program: bytes, theirs: list[int]) -> None:
+        """Hand `program` to the zygote, with the ends that `open_program` gave. Raises JailError."""
         memfd = _memory_file(program)
         try:
             async with self._turn:
@@ -141,7 +142,7 @@ class Launcher:
 
 
 @contextmanager
-def open_program(kind: type[P]) -> Iterator[tuple[P, list[int]]]:
+def open_program(kind: type[P], limits: Limits) -> Iterator[tuple[P, list[int]]]:
     """Yield a program, closed again if the body fails, and its own ends (stdin, stdout, stderr, control) for
     the body to hand over."""
     with ExitStack() as theirs:
@@ -152,7 +153,7 @@ def open_program(kind: type[P]) -> Iterator[tuple[P, list[int]]]:
             theirs.callback(os.close, fd)
         ours, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         theirs.enter_context(control)
-        running = kind(to_stdin, from_stdout, from_stderr, ours)
+        running = kind(to_stdin, from_stdout, from_stderr, ours, limits)
         try:
             yield running, [stdin, stdout, stderr, control.fileno()]
         except BaseException:

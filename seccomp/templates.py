@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import struct
 from collections import Counter, OrderedDict
+from dataclasses import replace
 
 from seccomp.launcher import Launcher, encode_arguments, open_program, send_packet
 from seccomp.program import JailError, Limits, Program, ZygoteLostError
@@ -16,6 +17,7 @@ MOST_COPY_WALL_S = 60.0  # of a start, when all is compiled
 LEAST_COMPILE_MB = 256
 _RUN = struct.Struct("=QII128sII")  # struct run_request in _template.h
 _MOST_WHY = 500
+Key = tuple[bytes, int, bool]  # a module, and how nice and idle its runs are: they can never be less
 
 
 class Template(Program):
@@ -23,7 +25,7 @@ class Template(Program):
 
     starting = 0  # runs that are asked for and do not run yet
 
-    async def compiled(self, compile_mb: int) -> None:
+    async def compiled(self) -> None:
         """Wait until the module is compiled; JailError, one line, if it never will be."""
         try:
             async with asyncio.timeout(MOST_COMPILE_WALL_S):
@@ -33,16 +35,16 @@ class Template(Program):
         except ZygoteLostError:
             raise
         except JailError as error:
-            raise JailError(await self._explain(str(error), compile_mb)) from None
+            raise JailError(await self._explain(str(error))) from None
 
     async def start_run(self, arguments: bytes, count: int, limits: Limits) -> Program:
         """Start the module once. ZygoteLostError if the template is gone."""
         cpus = sum(1 << cpu for cpu in limits.cpus).to_bytes(128, "little")
         pinned, memory = bool(limits.cpus), limits.memory_mb << 20
-        packet = _RUN.pack(memory, 0, pinned, cpus, count, len(arguments)) + arguments
+        packet = _RUN.pack(memory, limits.cpu_s or 0, pinned, cpus, count, len(arguments)) + arguments
         self.starting += 1
         try:
-            return await self._start_run(packet)
+            return await self._start_run(packet, limits)
         except ZygoteLostError:
             self.close()
             raise
@@ -52,8 +54,8 @@ class Template(Program):
         finally:
             self.starting -= 1
 
-    async def _start_run(self, packet: bytes) -> Program:
-        with open_program(Program) as (running, theirs):
+    async def _start_run(self, packet: bytes, limits: Limits) -> Program:
+        with open_program(Program, limits) as (running, theirs):
             try:
                 await send_packet(self._control, packet, theirs)
             except OSError:  # closed here, or there
@@ -66,16 +68,15 @@ class Template(Program):
             raise
         return running
 
-    async def _explain(self, why: str, compile_mb: int) -> str:
+    async def _explain(self, why: str) -> str:
         end = await self.wait()
         said = b""
         while piece := await self.read_stderr(1 << 16):
             said = (said + piece)[:_MOST_WHY]
         text = " ".join(said.decode(errors="replace").split())
-        if end.why == "killed by SIGXCPU":
-            return f"module: compiling took more than {MOST_COMPILE_CPU_S} s of CPU time; send a smaller one"
         if end.signal is not None:
-            return f"module: compiling it {end.why}; it may use {compile_mb} MiB of memory: {text}"
+            said = f": {text}" if text else ""
+            return f"module: its compiler was {end.why}, with at most {self._limits.memory_mb} MiB{said}"
         return f"module: {text}" if end.status else why
 
 
@@ -85,8 +86,8 @@ class Templates:
     def __init__(self, launcher: Launcher) -> None:
         """Make templates by `launcher`."""
         self._launcher = launcher
-        self._ready: OrderedDict[tuple[bytes, int], Template] = OrderedDict()
-        self._coming: dict[tuple[bytes, int], asyncio.Task[Template]] = {}
+        self._ready: OrderedDict[Key, Template] = OrderedDict()
+        self._coming: dict[Key, asyncio.Task[Template]] = {}
         self._waiting: Counter[asyncio.Task[Template]] = Counter()
 
     async def start(self, module: bytes, arguments: list[str], limits: Limits) -> Program:
@@ -108,7 +109,7 @@ class Templates:
         self._ready.clear()
 
     async def _get(self, module: bytes, limits: Limits) -> Template:
-        key = (hashlib.sha256(module).digest(), limits.nice)  # who is nice once can never be less
+        key = (hashlib.sha256(module).digest(), limits.nice, limits.idle)
         if template := self._ready.get(key):
             if not template.ended():
                 self._ready.move_to_end(key)
@@ -129,19 +130,19 @@ class Templates:
                     self._coming.pop(key, None)
                     task.cancel()
 
-    async def _compile(self, key: tuple[bytes, int], module: bytes, limits: Limits) -> Template:
-        compile_mb = max(limits.memory_mb, LEAST_COMPILE_MB)
-        request = {
-            "layers": self._launcher.layers,
-            "memory": compile_mb << 20,
-            "cpu_s": MOST_COMPILE_CPU_S,
-            "nice": limits.nice,
-            "cpus": limits.cpus,
-        }
-        with open_program(Template) as (template, theirs):
+    async def _compile(self, key: Key, module: bytes, limits: Limits) -> Template:
+        most = replace(
+            limits,
+            memory_mb=max(limits.memory_mb, LEAST_COMPILE_MB),
+            cpu_s=MOST_COMPILE_CPU_S,
+            wall_s=None,
+            warn_s=0,
+        )
+        request = self._launcher.request([], most)
+        with open_program(Template, most) as (template, theirs):
             await self._launcher.send(request, module, theirs)
         try:
-            await template.compiled(compile_mb)
+            await template.compiled()
         except BaseException:
             template.close()
             raise
@@ -149,7 +150,7 @@ class Templates:
         self._keep_within_bounds(template)
         return template
 
-    def _arrived(self, key: tuple[bytes, int], task: asyncio.Task[Template]) -> None:
+    def _arrived(self, key: Key, task: asyncio.Task[Template]) -> None:
         if self._coming.get(key) is task:
             del self._coming[key]
         if not task.cancelled():

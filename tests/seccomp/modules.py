@@ -2,6 +2,8 @@
 
 import wasmtime
 
+from seccomp.wasm_runtime import MODULE
+
 WASI = {
     "args_get": "(param i32 i32)",
     "args_sizes_get": "(param i32 i32)",
@@ -101,9 +103,19 @@ SLEEP = command(
 
 def bomb(functions: int, instructions: int) -> bytes:
     """A module that takes long to compile: so many functions with so many instructions each."""
-    one = "".join(
-        f"(local.set 0 (i32.add (local.get 0) (i32.mul (local.get 0) (i32.const {n}))))"
-        for n in range(instructions // 5)
-    )
-    many = f"(func (param i32) {one})" * functions
-    return assemble(f'(module {many} (func (export "_start")))')
+    # (local.set 0 (i32.add (local.get 0) (i32.mul (local.get 0) (i32.const n))))
+    one = b"\0" + b"".join(b"\x20\0\x20\0\x41%c\x6c\x6a\x21\0" % (n % 64) for n in range(instructions // 6))
+    bodies = (_leb(len(one) + 1) + one + b"\x0b") * functions + b"\2\0\x0b"
+    sections = {
+        1: b"\2\x60\1\x7f\0\x60\0\0",  # two types: (param i32), and none
+        3: _leb(functions + 1) + bytes(functions) + b"\1",
+        7: b"\1\6_start\0" + _leb(functions),
+        10: _leb(functions + 1) + bodies,
+    }
+    return MODULE + b"".join(bytes([kind]) + _leb(len(body)) + body for kind, body in sections.items())
+
+
+def _leb(number: int) -> bytes:
+    """As WebAssembly writes numbers: seven bits a byte, the lowest first."""
+    low = bytes([number & 0x7F | (0x80 if number > 0x7F else 0)])
+    return low + (_leb(number >> 7) if number > 0x7F else b"")
