@@ -75,8 +75,8 @@ class Template(Program):
             said = (said + piece)[:_MOST_WHY]
         text = " ".join(said.decode(errors="replace").split())
         if end.signal is not None:
-            said = f": {text}" if text else ""
-            return f"module: its compiler was {end.why}, with at most {self._limits.memory_mb} MiB{said}"
+            most = f"with at most {self._limits.memory_mb} MiB" + (f": {text}" if text else "")
+            return f"module: its compiler was {end.why}, {most}"
         return f"module: {text}" if end.status else why
 
 

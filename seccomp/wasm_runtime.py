@@ -51,15 +51,17 @@ def find_fault(program: bytes) -> str:
     return f"it begins with {program[:8]!r}, not with {MODULE!r}"
 
 
+def is_installed() -> bool:
+    """Whether there is a package wasmtime beside this one."""
+    return importlib.util.find_spec("wasmtime") is not None
+
+
 def find_library() -> str:
     """Return the path of wasmtime's library. JailError where it is not there, or not of the known version."""
-    try:
-        version = importlib.metadata.version("wasmtime")
-        found = importlib.util.find_spec("wasmtime")
-    except ImportError:
-        version, found = "", None
+    found = importlib.util.find_spec("wasmtime")
     if found is None or found.origin is None:
         raise JailError("wasm: the package wasmtime is not there: install it beside this one")
+    version = importlib.metadata.version("wasmtime")
     if version.partition(".")[0] != str(_jail.WASMTIME_MAJOR):
         raise JailError(f"wasm: wasmtime is {version}: must be {_jail.WASMTIME_MAJOR}")
     library = Path(found.origin).parent / "linux-x86_64" / "_libwasmtime.so"

@@ -127,9 +127,9 @@ def _offer(
 ) -> tuple[Profile, seccomp.Report]:
     """What this machine would offer. Raises BadOfferError, JailError if it must not run anything."""
     report = seccomp.probe(at_most=at_most)
-    if report.missing():
-        raise seccomp.JailError(f"this machine cannot hold a stranger's program: {report.missing()}")
     tags = [runtime.tag for runtime in seccomp.runtimes(report)]
+    if not tags:
+        raise seccomp.JailError(f"this machine cannot hold a stranger's program: {report.missing()}")
     profile = offer(
         machine=name, cpus=cpus, memory=memory, more_cpus=more_cpus, level=report.level, tags=tags
     )

@@ -45,11 +45,8 @@ async def up(runtime: Runtime, module: bytes, limits: Limits = LIMITS) -> Progra
 
 def computing() -> int:
     """The process among our descendants that computes; templates and copies in waiting do not."""
-    found = [max(descendants(os.getpid()), key=ticks)]
-    until(
-        lambda: ticks(found[0]) > 5 or bool(found.insert(0, max(descendants(os.getpid()), key=ticks))), "it"
-    )
-    return found[0]
+    until(lambda: max(map(ticks, descendants(os.getpid()))) > 5, "one computes")
+    return max(descendants(os.getpid()), key=ticks)
 
 
 @LEVELS
@@ -359,10 +356,12 @@ def test_a_module_is_compiled_once_and_every_run_begins_anew(level: str) -> None
 def settled() -> int:
     """How many processes descend from us, when that has stopped changing."""
     seen: list[int] = []
-    until(
-        lambda: seen.append(len(descendants(os.getpid()))) or (len(seen) > 20 and len({*seen[-20:]}) == 1),
-        "rest",
-    )
+
+    def at_rest() -> bool:
+        seen.append(len(descendants(os.getpid())))
+        return len(seen) > 20 and len({*seen[-20:]}) == 1
+
+    until(at_rest, "no process begins or ends")
     return seen[-1]
 
 
