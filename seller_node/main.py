@@ -56,13 +56,15 @@ class Level(StrEnum):
 
     A = "A"
     B = "B"
+    C = "C"
 
 
 State = Annotated[
     Path, typer.Option("--state", metavar="DIR", help="Where this node keeps its lock; one node each.")
 ]
 AtMost = Annotated[
-    Level, typer.Option("--at-most", help="Use the jail's layers up to this level: B leaves out namespaces.")
+    Level,
+    typer.Option("--at-most", help="The most layers of the jail: B without namespaces, C runs wasm alone."),
 ]
 Name = Annotated[str, typer.Option("--name", metavar="MACHINE", help="The machine's name; else the host's.")]
 Cpus = Annotated[int | None, typer.Option("--cpus", metavar="N", min=1, help="How many CPUs; else all.")]
