@@ -18,8 +18,8 @@ from tests.seccomp.running import Outcome, compile_static, open_folder, run, run
 
 LAST = 512
 NATIVE, PYTHON, WASM, ALONE = 1, 2, 4, 8  # as _filter.h numbers them
-# number, name, who may ask: native (N), python (P), wasm (W), native alone in its namespace (A); what comes of
-# it with arguments of zeros, and of ones. "answer" is a number that is no error.
+# number, name, who may ask: native (N), python (P), wasm (W), native alone in its namespace (A); then what
+# comes of it with arguments of zeros, and of ones. "answer" is a number that is no error.
 ANSWERED = """
     0 read NPW answer EBADF
     1 write NPW EBADF EBADF
