@@ -30,6 +30,8 @@ class Template(Program):
         try:
             async with asyncio.timeout(MOST_COMPILE_WALL_S):
                 await self.started()
+            for name in list(self._fds):  # a template that is ready has nothing to say
+                self._close_fd(name)
         except TimeoutError:
             raise JailError(f"module: compiling took more than {MOST_COMPILE_WALL_S:g} s") from None
         except ZygoteLostError:
