@@ -1,7 +1,7 @@
 /* seccomp._jail: starts jailed programs, for the zygotes of the Python side.
  *
  * _filter.h is what a program may ask of the kernel, _layers.h what is put around it, _meter.h what it uses,
- * _keeper.h who minds it.
+ * _keeper.h who minds it; _template.h compiles and runs wasm, _template_keeper.h minds it there.
  * Everything after the fork is plain system calls, so it does not matter what other threads were doing.
  */
 #define PY_SSIZE_T_CLEAN
@@ -13,7 +13,7 @@
 #include <stdio.h>
 
 #include "_keeper.h"
-#include "_template_keeper.h"
+#include "_template_start.h"
 
 /* A sequence of CPU numbers; empty: run anywhere. */
 static int read_cpus(PyObject *cpus, struct jail *jail)
