@@ -14,6 +14,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+from seccomp.cgroups import Group, find_place
 from seccomp.layers import Report, mask
 from seccomp.program import JailError, Limits, Program, ZygoteLostError, wake
 
@@ -47,6 +48,8 @@ class Launcher:
             raise JailError(f"no {kind} programs here: {missing}")
         self._kind = kind
         self._layers = mask(report)
+        grouped = any(layer.name == "cgroup" and layer.works for layer in report.layers)
+        self._place = find_place() if grouped else None
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._turn = asyncio.Lock()
@@ -71,8 +74,13 @@ class Launcher:
             ours, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             theirs.enter_context(control)
             running = Program(to_stdin, from_stdout, from_stderr, ours, limits)
+            fds = [memfd, stdin, stdout, stderr, control.fileno()]
             try:
-                await self._send(request, [memfd, stdin, stdout, stderr, control.fileno()])
+                if self._place is not None:
+                    running.group = Group(self._place, limits, self._threads(limits))
+                    theirs.callback(running.group.close)
+                    fds.append(running.group.join)
+                await self._send(request, fds)
             except BaseException:
                 running.close()
                 raise
@@ -82,6 +90,9 @@ class Launcher:
             running.close()
             raise
         return running
+
+    def _threads(self, limits: Limits) -> int:
+        return limits.threads if self._kind == "native" else 1
 
     async def close(self) -> None:
         """End the zygote; its programs end with it."""
@@ -96,7 +107,7 @@ class Launcher:
         request = {
             "layers": self._layers,
             "memory": limits.memory_mb << 20,
-            "threads": limits.threads,
+            "threads": self._threads(limits),
             "cpu_s": limits.cpu_s,
             "nice": limits.nice,
             "idle": limits.idle,
