@@ -251,7 +251,8 @@ static void be_keeper(struct jail *jail)
     sigprocmask(SIG_SETMASK, &none, NULL);
     for (int place = 0; place <= STATUS; place++)
         close(place);
-    close(CGROUP); /* if there is one */
+    if (jail->descriptors[5] >= 0)
+        close(CGROUP);
     watch(jail, meter, program, pidfd);
 }
 
