@@ -35,7 +35,7 @@ int main(int count, char **values) {
     int made = 0;
     wanted = atoi(values[1]);
     while (made < wanted && pthread_create(&threads[made], 0, work, 0) == 0) made++;
-    if (made >= 100) sleep(10);
+    if (made > 20) sleep(10);
     pthread_mutex_lock(&lock);
     wanted = made;
     pthread_cond_broadcast(&full);
