@@ -205,10 +205,11 @@ static enum step prepare_keeper(struct jail *jail)
         return STEP_DESCRIPTORS;
     if (jail->pinned && sched_setaffinity(0, sizeof jail->cpus, &jail->cpus))
         return STEP_LIMITS;
-    /* Tasks are counted for each user, and each user namespace: one of our own begins with none. */
+    /* Tasks are counted for each user, and each user namespace: one of our own begins with none. Where it has
+     * none, the kernel's bound is coarse, and what the meter sees is the exact one. */
     jail->tasks = jail->threads;
-    if (jail->profile == NATIVE && jail->threads > 1 && !(jail->layers & NAMESPACES))
-        jail->tasks += tasks_of_user();
+    if (jail->threads > 1 && !(jail->layers & NAMESPACES))
+        jail->tasks += tasks_of_all();
     return STARTED;
 }
 

@@ -36,7 +36,8 @@ class Report:
         """Return one line: what stands in the way of level `least`, or "" if nothing does."""
         if self.level and self.level <= least:
             return ""
-        return "; ".join(f"{layer.name}: {layer.why}" for layer in self.layers if not layer.works)
+        matter = (layer for layer in self.layers if not layer.works and layer.name != "cgroup")
+        return "; ".join(f"{layer.name}: {layer.why}" for layer in matter)
 
 
 def probe(at_most: str = "A") -> Report:
