@@ -103,7 +103,9 @@ def _user_layer(found: tuple[str, int]) -> Layer:
     if found[0] == "started":
         return Layer("user", True, "programs run as an ordinary user")
     return Layer(
-        "user", False, f"root here cannot become user 65534 ({_name(found[1])}): run it as an ordinary user"
+        "user",
+        False,
+        f"root here cannot become an ordinary user ({_name(found[1])}): run it as one",
     )
 
 
