@@ -6,6 +6,7 @@ reader acts only on whole commits. A part 1 begins anew: the parts of a writer t
 """
 
 from collections.abc import Iterator
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -19,8 +20,22 @@ PART_BYTES = 512 * 1024  # of a body in one message; NATS takes 1 MiB by default
 MOST_PARTS = 10_000
 PART_HEADER = 8  # bytes before the body's: part and number of parts, 32 bits each, big-endian
 
+Whole = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
-class Commit(msgspec.Struct, rename={"number": "commit"}, omit_defaults=True, forbid_unknown_fields=True):
+
+class _Said(msgspec.Struct, rename={"number": "commit"}, omit_defaults=True, forbid_unknown_fields=True):
+    """What a commit says besides its events."""
+
+    number: Whole
+    previous: str
+    rules: Whole
+    first: Whole
+    last: Whole
+    requests: str
+    digest: str
+
+
+class Commit(_Said):
     """A commit: its number (from 1), the chain, the requests it answers, and the events.
 
     `rules` is the version of the rules in force after it. `first` and `last` are sequences in INTAKE;
@@ -28,13 +43,6 @@ class Commit(msgspec.Struct, rename={"number": "commit"}, omit_defaults=True, fo
     (sequence of the request, event). `hash` is the SHA-256 of its own body, and not in it.
     """
 
-    number: int
-    previous: str
-    rules: int
-    first: int
-    last: int
-    requests: str
-    digest: str
     events: tuple[tuple[int, AnyEvent], ...]
     hash: str = ""
 
@@ -42,15 +50,37 @@ class Commit(msgspec.Struct, rename={"number": "commit"}, omit_defaults=True, fo
 class Heading(msgspec.Struct, rename={"number": "commit"}):
     """A commit without its events, for who checks the chain only."""
 
-    number: int
+    number: Whole
     previous: str
-    first: int
-    last: int
+    first: Whole
+    last: Whole
     requests: str
 
 
+class Packed(_Said):
+    """A commit whose events are decoded one at a time, for who needs each for a moment only: the next is then
+    made where the one before was, which takes a quarter less time, and leaves no holes in memory.
+    """
+
+    packed: tuple[msgspec.Raw, ...] = msgspec.field(name="events")
+    hash: str = ""
+
+    @property
+    def events(self) -> Iterator[tuple[int, AnyEvent]]:
+        """As in Commit, one after the other. Raises BadRecordError at one that is none."""
+        try:
+            for raw in self.packed:
+                yield _EVENT(raw)
+        except UNREADABLE as error:
+            raise BadRecordError(one_line(f"commit {self.number}: not an event: {error}")) from error
+
+
+_C = TypeVar("_C", Commit, Packed)
 _DECODER = msgspec.json.Decoder(Commit)
+_PACKED = msgspec.json.Decoder(Packed)
+_EVENT = msgspec.json.Decoder(tuple[int, AnyEvent]).decode
 _HEADINGS = msgspec.json.Decoder(Heading)
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -63,10 +93,19 @@ def encode(commit: Commit) -> bytes:
 
 def decode(body: bytes) -> Commit:
     """The commit in a body. Raises BadRecordError."""
+    return _decoded(_DECODER, body)
+
+
+def decode_packed(body: bytes) -> Packed:
+    """The same, but for its events. Raises BadRecordError."""
+    return _decoded(_PACKED, body)
+
+
+def _decoded(decoder: msgspec.json.Decoder[_C], body: bytes) -> _C:
     try:
-        commit = _DECODER.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRecordError(one_line(f"not a commit: {error}")) from error
+        commit = decoder.decode(body)
+    except UNREADABLE as error:
+        raise _refusal(error) from error
     if commit.hash:
         raise BadRecordError("not a commit: it says its own hash")
     if not 1 <= commit.rules <= RULES:
@@ -81,8 +120,13 @@ def heading(body: bytes) -> Heading:
     """What a body says besides the events, at a tenth of the cost. Raises BadRecordError."""
     try:
         return _HEADINGS.decode(body)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise BadRecordError(f"not a commit: {error}") from error
+    except UNREADABLE as error:
+        raise _refusal(error) from error
+
+
+def _refusal(error: Exception) -> BadRecordError:
+    """Why a body is no commit; it may be a stranger's bytes."""
+    return BadRecordError(one_line(f"not a commit: {error}"))
 
 
 def parts(body: bytes, size: int = PART_BYTES) -> Iterator[bytes]:
