@@ -115,7 +115,10 @@ def _layer(name: str, found: tuple[str, int] | None) -> Layer:
     step, error = found
     if step == "started":
         return Layer(name, True, _DOES[name])
-    return Layer(name, False, f"failed at {step} ({_name(error)}): {_REMEDY[name](error)}")
+    remedy = _REMEDY[name](error)
+    if step == "meter":
+        remedy = "a program's memory cannot be seen here: mount /proc without hidepid"
+    return Layer(name, False, f"failed at {step} ({_name(error)}): {remedy}")
 
 
 def _name(error: int) -> str:
