@@ -6,7 +6,7 @@ STAMP := build/.installed
 SOURCES := pyproject.toml setup.py seccomp/_jail.c $(wildcard exchange/*.pyx) $(wildcard exchange/*.px[di] exchange/*.h seccomp/*.h)
 
 .DEFAULT_GOAL := help
-.PHONY: help check setup demo test lint strict soak sanitize bench bench-book bench-log goals clean
+.PHONY: help check setup demo test lint strict soak sanitize toolchains bench bench-book bench-log bench-jail goals clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -57,6 +57,9 @@ soak: build/.soak sanitize ## hours: faults on a market, the book and its twin, 
 	@$(PY) -m tests.soak.book --seeds 100 --ops 100000
 	@$(SANITIZED) -m tests.soak.book --seeds 50 --ops 20000 --sanitized
 	@$(PY) -m tests.soak.fuzz
+
+toolchains: ## other languages' compilers and other jails, for tests and benchmarks alone; about 200 MB, without root
+	@$(PYTHON) -m tests.seccomp.fetch_toolchains
 
 bench: build/.peers ## all benchmarks; results as JSON under bench/results/
 	@$(PY) -m bench.run
