@@ -8,6 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from tests.seccomp.toolchains import COMPILERS, HOME, MUSL_SPECS, TREE, MissingToolError, peer
@@ -25,8 +27,9 @@ NOT_DEBIAN = (
 
 def missing() -> list[str]:
     """Why what cannot be had cannot, a line for each. No tests need nsjail."""
+    checks: list[Callable[[], object]] = [*COMPILERS.values(), partial(peer, "bubblewrap")]
     found = []
-    for check in (*COMPILERS.values(), lambda: peer("bubblewrap")):
+    for check in checks:
         try:
             check()
         except MissingToolError as error:
