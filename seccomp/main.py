@@ -84,16 +84,30 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON value, for progra
 @app.command(context_settings={"allow_interspersed_args": False})
 def run(
     program: Annotated[
-        Path, typer.Argument(help="A static executable, a wasm module (WASI), or a Python source (.py).")
+        Path,
+        typer.Argument(
+            metavar="PROGRAM", help="A static executable, a wasm module (WASI), or a Python source (.py)."
+        ),
     ],
-    arguments: Annotated[list[str] | None, typer.Argument(metavar="[ARGS]...", help="Its arguments.")] = None,
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="ARGS", help="Its arguments.")] = None,
     cpus: Annotated[
         int | None, typer.Option("--cpus", metavar="N", min=1, help="On how many CPUs; else on all.")
     ] = None,
     memory: Annotated[str, typer.Option("--memory", metavar="SIZE", help="As 512M or 2G.")] = "512M",
+    threads: Annotated[int, typer.Option("--threads", metavar="N", help="The most at once.")] = 64,
+    wall: Annotated[
+        float | None, typer.Option("--wall", metavar="SECONDS", help="Killed so long after its start.")
+    ] = None,
+    warn: Annotated[
+        float, typer.Option("--warn", metavar="SECONDS", help="SIGQUIT so long before --wall.")
+    ] = 0,
+    cpu_time: Annotated[
+        int | None, typer.Option("--cpu-time", metavar="SECONDS", help="Of all its threads together.")
+    ] = None,
     nice: Annotated[
         int, typer.Option("--nice", min=0, max=39, help="How far to stand back for other programs.")
     ] = 0,
+    idle: Annotated[bool, typer.Option("--idle", help="Only while nobody else wants the CPU.")] = False,
     at_most: AtMost = Level.A,
     runtime: Annotated[
         str, typer.Option("--runtime", metavar="TAG", help="As `jail check` names it; else by the file.")
@@ -118,7 +132,16 @@ def run(
     """
     try:
         text = program.read_bytes()
-        limits = Limits(memory_mb=_mebibytes(memory), nice=nice, cpus=_choose_cpus(cpus))
+        limits = Limits(
+            memory_mb=_mebibytes(memory),
+            threads=threads,
+            wall_s=wall,
+            warn_s=warn,
+            cpu_s=cpu_time,
+            nice=nice,
+            idle=idle,
+            cpus=_choose_cpus(cpus),
+        )
         report = probe(at_most)
         offered = runtimes(report)
         if not offered:

@@ -95,6 +95,15 @@ def test_its_death_is_told_as_a_shell_tells_it(jail: Start, many: Path) -> None:
     assert end(jail("run", many, "crash")) == (128 + signal.SIGSEGV, b"", b"jail: killed by SIGSEGV\n")
 
 
+def test_its_time_is_bounded_and_it_is_warned_before(jail: Start, many: Path) -> None:
+    assert end(jail("run", "--wall", "0.2", many, "wait")) == (
+        128 + signal.SIGKILL,
+        b"up",
+        b"jail: killed at its wall limit of 0.2 s\n",
+    )
+    assert end(jail("run", "--wall", "60", "--warn", "59.5", many, "quit"))[0] == signal.SIGQUIT + 2
+
+
 def test_a_python_function(jail: Start, tmp_path: Path) -> None:
     source = tmp_path / "work.py"
     source.write_text("def turn(data):\n    return data[::-1]\n")
@@ -183,9 +192,13 @@ REFUSED = {
     "--memory 99999999G {many}": "memory_mb is 102399998976: must be between 1 and",
     "--cpus 9999 {many}": "--cpus is 9999: there are",
     "--nice 40 {many}": "--nice",
+    "--threads 0 {many}": "threads is 0: must be between 1 and 1024",
+    "--wall 0 {many}": "wall_s is 0.0: must be between 0 and",
+    "--wall 5 --warn 6 {many}": "warn_s is 6.0: must be between 0 and wall_s, which is 5.0",
+    "--cpu-time 0 {many}": "cpu_s is 0: must be between 1 and",
     "--at-most D {many}": "--at-most",
     "--bad {many}": "No such option: --bad (see `jail run -h`)",
-    "": "Missing argument 'program' (see `jail run -h`)",
+    "": "Missing argument 'PROGRAM' (see `jail run -h`)",
     "{source}": "is no executable, no wasm module, and not named .py; --runtime says what it is",
     "--runtime vm/x86_64-kvm {many}": "no runtime vm/x86_64-kvm here: there are native/x86_64-linux",
     "--runtime native/x86_64-linux {source}": "not a static x86_64 ELF executable: it is",
