@@ -146,7 +146,7 @@ def run(
         offered = runtimes(report)
         if not offered:
             raise JailError(f"nothing can be run here: {report.missing()}")
-        chosen = _choose(offered, runtime or _recognise(program, text))
+        chosen = _choose(offered, runtime or _recognise(program, text), report)
         if chosen.tag.startswith("python/"):
             if not function or arguments:
                 raise JailError(f"{program} is a Python source: name its --function, whose input is stdin")
@@ -200,11 +200,13 @@ def _recognise(path: Path, program: bytes) -> str:
     raise JailError(f"{path} is no executable, no wasm module, and not named .py; --runtime says what it is")
 
 
-def _choose(offered: list[Runtime], tag: str) -> Runtime:
+def _choose(offered: list[Runtime], tag: str, report: Report) -> Runtime:
     for runtime in offered:
         if runtime.tag == tag or (tag.endswith("/") and runtime.tag.startswith(tag)):
             return runtime
-    raise JailError(f"no runtime {tag.rstrip('/')} here: there are {', '.join(one.tag for one in offered)}")
+    there = ", ".join(one.tag for one in offered)
+    why = report.missing()  # below level B only wasm is run
+    raise JailError(f"no runtime {tag.rstrip('/')} here: there are {there}" + (f"; {why}" if why else ""))
 
 
 @app.command()
