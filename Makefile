@@ -75,6 +75,9 @@ bench-book: build/.peers ## the book beside its limit and its peers; writes docs
 bench-log: build/.peers ## the log beside its limit: orders, replay, audit, start; writes docs/performance.md
 	@$(PY) -m bench.run log && $(PY) -m bench.report
 
+bench-jail: build/.peers toolchains ## the jail beside no jail and bubblewrap: starts, compute; writes docs/performance.md
+	@$(PY) -m bench.run jail && $(PY) -m bench.report
+
 goals: $(STAMP) ## the figures asked for, beside the last results
 	@$(PY) -m bench.goals
 
