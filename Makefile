@@ -58,7 +58,7 @@ soak: build/.soak sanitize ## hours: faults on a market, the book and its twin, 
 	@$(SANITIZED) -m tests.soak.book --seeds 50 --ops 20000 --sanitized
 	@$(PY) -m tests.soak.fuzz
 
-toolchains: ## other languages' compilers and other jails, for tests and benchmarks alone; about 200 MB, without root
+toolchains: ## other languages' compilers, for tests and benchmarks alone; 200 MB, without root
 	@$(PYTHON) -m tests.seccomp.fetch_toolchains
 
 bench: build/.peers ## all benchmarks; results as JSON under bench/results/

@@ -16,7 +16,7 @@ from bench.log_findings import Findings, at_share, say
 from bench.tables import number
 from seccomp import JailError, Limits, Runtime
 from tests.seccomp.processes import descendants
-from tests.seccomp.toolchains import MissingToolError, compiled, peer
+from tests.seccomp.toolchains import MissingToolError, bubblewrap, compiled
 
 SOURCE = Path(__file__).parent / "jail_start.c"
 FUNCTION = b"def f(data):\n    return b'x'\n"
@@ -71,10 +71,10 @@ def another(module: bytes) -> bytes:
     return module + bytes([0, 10, 1, ord("x")]) + os.urandom(8)
 
 
-def bubblewrap(program: Path) -> list[str]:
+def wrapped(program: Path) -> list[str]:
     """As much apart as bubblewrap makes it: every namespace, an empty root, no capabilities, dies with us."""
     apart = ["--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
-    return [peer("bubblewrap"), *apart, "--ro-bind", str(program), "/program", "/program"]
+    return [bubblewrap(), *apart, "--ro-bind", str(program), "/program", "/program"]
 
 
 def in_jail(kind: str, level: str, opened: list[Runtime]) -> Way:
@@ -95,7 +95,7 @@ def all_ways(opened: list[Runtime]) -> dict[str, Way]:
     program = compiled("glibc", SOURCE)
     makers: dict[str, Callable[[], Way]] = {
         "bare start": lambda: spawned([str(program)]),
-        "bubblewrap start": lambda: spawned(bubblewrap(program)),
+        "bubblewrap start": lambda: spawned(wrapped(program)),
     }
     for kind, levels in (("native", "AB"), ("python", "AB"), ("warm wasm", "AC"), ("cold wasm", "A")):
         for level in levels:
@@ -126,17 +126,17 @@ async def start() -> Findings:
     finally:
         for runtime in opened:
             await runtime.close()
-    bare, wrapped = median(taken["bare start"]), median(taken.get("bubblewrap start", [0]))
+    bare, bubblewraps = median(taken["bare start"]), median(taken.get("bubblewrap start", [0]))
     rows = []
     for name, values in taken.items():
         middle = median(values)
         found.figures[name] = (middle / 1e6, "ms")
-        over = number(middle / wrapped) if wrapped else ""
+        over = number(middle / bubblewraps) if bubblewraps else ""
         spread = [at_share(sorted(values), share) / 1e6 for share in (0, 0.5, 0.9)]
         rows.append([name, *map(number, spread), number(middle / bare), over])
-    if wrapped and "native start, level A" in taken:
+    if bubblewraps and "native start, level A" in taken:
         found.figures["native start, over bubblewrap"] = (
-            median(taken["native start, level A"]) / wrapped,
+            median(taken["native start, level A"]) / bubblewraps,
             "times",
         )
     head = ("", "least, ms", "median, ms", "nine of ten within, ms", "over bare", "over bubblewrap")

@@ -9,14 +9,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
-from tests.seccomp.toolchains import COMPILERS, HOME, MUSL_SPECS, TREE, MissingToolError, peer
+from tests.seccomp.toolchains import COMPILERS, HOME, MUSL_SPECS, TREE, MissingToolError, bubblewrap
 
 PACKAGES = [
     "g++", "musl-tools", "golang-go", "rustc", "libstd-rust-dev", "libstd-rust-dev-wasm32", "clang", "lld",
-    "wasi-libc", "libclang-rt-dev-wasm32", "bubblewrap", "nsjail",
+    "wasi-libc", "libclang-rt-dev-wasm32", "bubblewrap",
 ]  # fmt: skip
 APT = HOME / "apt"
 NOT_DEBIAN = (
@@ -26,8 +25,8 @@ NOT_DEBIAN = (
 
 
 def missing() -> list[str]:
-    """Why what cannot be had cannot, a line for each. No tests need nsjail."""
-    checks: list[Callable[[], object]] = [*COMPILERS.values(), partial(peer, "bubblewrap")]
+    """Why what cannot be had cannot, a line for each."""
+    checks: list[Callable[[], object]] = [*COMPILERS.values(), bubblewrap]
     found = []
     for check in checks:
         try:

@@ -113,12 +113,11 @@ COMPILERS: dict[str, Callable[[], list[str]]] = {
     "wasm": _wasm,
     "rust wasm": _rust_wasm,
 }
-PEERS = {"bubblewrap": "bwrap", "nsjail": "nsjail"}
 
 
-def peer(name: str) -> str:
-    """The path of another jail: `bubblewrap` or `nsjail`."""
-    return tool(name, command=PEERS[name])
+def bubblewrap() -> str:
+    """The path of another jail, to measure beside ours."""
+    return tool("bubblewrap", command="bwrap")
 
 
 def compiled(compiler: str, source: Path) -> Path:
