@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from bench.goals import judged
-from bench.jail_compute import PAIRS, ROUNDS
+from bench.jail_compute import FUNCTION_PAIRS, FUNCTION_ROUNDS, PAIRS
 from bench.run import RESULTS
 from bench.tables import Figures, goals_table, number, table
 
@@ -27,12 +27,11 @@ Machine: {cpu}, {cpus} cores, {memory_gib} GiB, Linux {kernel}, Python {python}.
   root and no capabilities. The jail puts Landlock, the filter, limits and a keeper around it besides, and
   copies the executable into memory each time. Python is a function in an interpreter that has numpy. A
   warm wasm module was compiled before by the same node, a cold one by nobody.
-- **Steady compute** is a sieve of four million numbers, and a product of matrices of doubles, 320 by 320;
-  in Python, a sieve of three millions in a bytearray, and numpy's product, 700 by 700, on one thread. The
-  program takes the time of each round (in C, of six times the same) itself. The two of a pair run in
-  turns on one CPU; the ratio is the median over {pairs} pairs, each of the medians of {rounds} rounds.
-  The answers must be equal. Wasm and the machine code beside it are the same C by the same clang, at -O2,
-  the module with 128-bit SIMD.
+- **Steady compute** is the sieve and the matrix product of the benchmark's own kernels
+  (`seccomp/benchmark/kernels.c`), and for Python a sieve in a bytearray and numpy's product, 700 by 700, on
+  one thread. The two of a pair are asked in turns, on one CPU, and must give the same answers; the ratio is
+  the median over {pairs} pairs of questions, for Python over {function_pairs} pairs of runs, each the median
+  of {rounds} rounds. Machine code is `cc -O2`, the module clang's at -O2, with 128-bit SIMD.
 - **What starts leave** are processes and open descriptors of the node and of all below it, after 1,000
   starts over before, and their memory in RAM.
 
@@ -70,7 +69,8 @@ def jail_part() -> str:
         **result["machine"],
         date=result["date"],
         pairs=PAIRS,
-        rounds=ROUNDS,
+        function_pairs=FUNCTION_PAIRS,
+        rounds=FUNCTION_ROUNDS,
         goals=goals_table({}, "jail"),
         tables="\n".join(f"### {made['title']}\n\n{table(made['head'], made['rows'])}" for made in found),
         others=table(("figure", "measured"), others),

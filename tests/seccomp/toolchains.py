@@ -49,10 +49,6 @@ def _glibc() -> list[str]:
     return [tool("C", command="cc"), "-O2", "-static", "-pthread", "-o", TARGET, SOURCE]
 
 
-def _clang() -> list[str]:
-    return [tool("C", command="clang"), "-O2", "-static", "-pthread", "-o", TARGET, SOURCE]
-
-
 def _musl() -> list[str]:
     if MUSL_SPECS.exists():
         return [tool("C", command="cc"), "-specs", str(MUSL_SPECS), "-O2", "-static", "-o", TARGET, SOURCE]
@@ -105,7 +101,6 @@ def _rust_wasm() -> list[str]:
 
 COMPILERS: dict[str, Callable[[], list[str]]] = {
     "glibc": _glibc,
-    "clang": _clang,
     "musl": _musl,
     "c++": _cpp,
     "rust": _rust,
