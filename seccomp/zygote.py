@@ -113,7 +113,8 @@ def _start(profile: int, request: dict[str, Any], fds: list[int]) -> int:
         nice=request["nice"],
         idle=request["idle"],
         cpus=tuple(request["cpus"]),
-        arguments=tuple(argument.encode() for argument in request["arguments"]),
+        # of a list: tuples of generators are kept for reuse, thousands of them
+        arguments=tuple([argument.encode() for argument in request["arguments"]]),
         descriptors=(*fds, -1)[:6],
     )
 
