@@ -1,0 +1,249 @@
+"""Runs every hostile program in the jail, and says what was seen as JSON.
+
+`python -m tests.seccomp.hostile.play FOLDER LEVEL...`: FOLDER holds the compiled program `deeds`, and anybody
+may read it.
+"""
+
+import asyncio
+import json
+import os
+import random
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import seccomp
+from seccomp import InputClosedError, JailError, Limits, Program, Runtime
+from tests.seccomp.hostile.table import Deed, every
+
+MEMORY_MB = {"native": 16, "python": 64, "wasm": 64}
+AT_ONCE = 4
+MOST_READ = 64 << 20  # more than any program here writes, but those that never stop
+KEPT = 4000  # bytes of output that are told
+HANG_S = 30.0
+
+
+@dataclass
+class Seen:
+    """How a program ended. `error`: it was never started, and why."""
+
+    stdout: str = ""
+    stderr: str = ""
+    status: int | None = None
+    signal: int | None = None
+    why: str = ""
+    error: str = ""
+    cpu_us: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    read: int = 0
+    fed: int = 0
+
+
+@dataclass
+class Played:
+    """What was seen at one level: of each program, of the honest ones that ran all the while (what they
+    should say is in `play_level`), and what was left."""
+
+    uid: int
+    level: str
+    seen: dict[str, Seen] = field(default_factory=dict)
+    honest: dict[str, str] = field(default_factory=dict)
+    left: list[str] = field(default_factory=list)
+
+
+def mark(deed: Deed) -> str:
+    """A name for what the program leaves, if it can."""
+    return f"corehour-hostile-{os.getpid()}-{deed.name}"
+
+
+async def play(runtime: Runtime, deed: Deed, native: bytes) -> Seen:
+    """Run one in the jail, to its end or until it was long enough."""
+    seen = Seen()
+    program, arguments = deed.program, ["f", "bytes"]
+    if deed.kind == "native":
+        if not deed.name.startswith("elf_"):
+            program = native
+        arguments = ["deeds", deed.name, mark(deed)]
+    try:
+        running = await runtime.start(program, arguments, Limits(MEMORY_MB[deed.kind]))
+    except JailError as error:
+        seen.error = str(error)
+        return seen
+    try:
+        async with asyncio.timeout(HANG_S):
+            await (_harass if "keeper" in deed.outcome else _finish)(running, deed, seen)
+            end = await running.wait()
+    except TimeoutError:
+        seen.why = f"still there after {HANG_S:g} s"
+        return seen
+    finally:
+        running.close()
+    seen.status, seen.signal, seen.why, seen.cpu_us = end.status, end.signal, end.why, end.cpu_us
+    seen.bytes_in, seen.bytes_out = end.bytes_in, end.bytes_out
+    return seen
+
+
+async def _finish(running: Program, deed: Deed, seen: Seen) -> None:
+    """Feed it a little, read all."""
+    try:
+        await running.write(b"12345678")
+        seen.fed = 8
+    except InputClosedError:
+        pass
+    await running.close_stdin()
+    out, errors = await asyncio.gather(
+        _read(running.read_stdout, seen, MOST_READ), _read(running.read_stderr, seen, MOST_READ)
+    )
+    seen.stdout, seen.stderr = out.decode(errors="replace"), errors.decode(errors="replace")
+
+
+async def _harass(running: Program, deed: Deed, seen: Seen) -> None:
+    """It has no end: feed it as long as it takes, read some, freeze and continue it, ask it to finish, kill it."""
+    reader = running.read_stdout
+    if deed.kind == "python":  # it is called when its input has ended
+        reader = running.read_stderr
+        await running.close_stdin()
+    begun = b""
+    while b"begun" not in begun:
+        piece = await reader(100)
+        if not piece:
+            break
+        seen.read += len(piece)
+        begun += piece
+    seen.stdout = begun.decode(errors="replace")
+    if deed.kind == "native":
+        feeding = asyncio.ensure_future(_feed(running, seen))
+        await asyncio.sleep(0)
+    dice = random.Random(deed.name)
+    for _ in range(dice.randrange(1, 30)):
+        dice.choice((running.freeze, running.resume, running.quit))()
+        if dice.random() < 0.3:
+            await asyncio.sleep(0)
+    if "flood" in deed.name and deed.name != "flood_deaf":
+        running.resume()
+        of_errors = deed.name in ("flood_errors", "py_flood_errors")
+        await _read(running.read_stderr if of_errors else running.read_stdout, seen, 1 << 20)
+    running.kill()
+    await running.wait()
+    if deed.kind == "native":
+        feeding.cancel()
+        await asyncio.gather(feeding, return_exceptions=True)
+
+
+async def _feed(running: Program, seen: Seen) -> None:
+    """Input without end."""
+    try:
+        while True:
+            await running.write(bytes(4096))
+    except InputClosedError:
+        pass
+
+
+async def _read(read: Callable[[int], Awaitable[bytes]], seen: Seen, most: int) -> bytes:
+    data, count = b"", 0
+    while count < most and (piece := await read(1 << 16)):
+        count += len(piece)
+        data = (data + piece)[-KEPT:]
+    seen.read += count
+    return data
+
+
+HONEST: dict[str, tuple[bytes, list[str], str]] = {  # program ("" is the compiled one), arguments, answer
+    "native": (b"", ["deeds", "add_up"], "1056"),
+    "python": (b"def f(d): return f'{sum(d)} {0.1 + 0.2}'", ["f", "bytes"], "1056 0.30000000000000004"),
+}
+
+
+async def play_level(level: str, native: bytes, kinds: tuple[str, ...] = ("native", "python")) -> Played:
+    """Run all at a level, a few at once, beside an honest program of each kind that lives through it all."""
+    report = seccomp.probe(at_most=level)
+    played = Played(os.geteuid(), report.level)
+    if report.level != level:
+        return played
+    before = open_descriptors()
+    runtimes = {one.tag.partition("/")[0]: one for one in seccomp.runtimes(report)}
+    deeds = [deed for deed in every() if deed.kind in runtimes and deed.kind in kinds and deed.at(level)]
+    random.Random(level).shuffle(deeds)
+    running = {kind: await _start_honest(runtimes[kind], kind, native) for kind in HONEST if kind in runtimes}
+    turn = asyncio.Semaphore(AT_ONCE)
+
+    async def one(deed: Deed) -> None:
+        async with turn:
+            played.seen[deed.name] = await play(runtimes[deed.kind], deed, native)
+
+    await asyncio.gather(*map(one, deeds))
+    for kind, program in running.items():
+        played.honest[f"{kind}, beside them"] = await _honest_answer(program)
+        program = await _start_honest(runtimes[kind], kind, native)
+        played.honest[f"{kind}, behind them"] = await _honest_answer(program)
+    played.left += await leftovers(len(runtimes))
+    for runtime in runtimes.values():
+        await runtime.close()
+    if (after := open_descriptors()) > before:
+        played.left.append(f"{after - before} descriptors")
+    return played
+
+
+async def _start_honest(runtime: Runtime, kind: str, native: bytes) -> Program:
+    program, arguments, _ = HONEST[kind]
+    return await runtime.start(program or native, arguments, Limits(MEMORY_MB[kind]))
+
+
+async def _honest_answer(program: Program) -> str:
+    await program.write(b"this was it")
+    await program.close_stdin()
+    out = b""
+    while piece := await program.read_stdout(1000):
+        out += piece
+    end = await program.wait()
+    program.close()
+    return f"{out.decode()}, {end.why}, {end.bytes_in} in, {end.bytes_out} out"
+
+
+async def leftovers(zygotes: int) -> list[str]:
+    """What is still there of programs that have ended, besides the processes that start them."""
+    for _ in range(1000):  # keepers and zombies take a moment
+        if len(children := descendants(os.getpid())) <= zygotes:
+            break
+        await asyncio.sleep(0.01)
+    left = [f"process {pid}: {stat}" for pid, stat in children.items()] if len(children) > zygotes else []
+    marked = f"corehour-hostile-{os.getpid()}-"
+    for folder in ("/tmp", "/dev/shm", "/var/tmp", "/dev/mqueue"):
+        if os.path.isdir(folder):
+            left += [f"{folder}/{name}" for name in os.listdir(folder) if name.startswith(marked)]
+    return left
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """Children, their children and so on, with what /proc says of them."""
+    stats: dict[int, str] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                stats[int(name)] = Path(f"/proc/{name}/stat").read_text()
+            except OSError:
+                continue
+    parents = {one: int(text.rpartition(") ")[2].split()[1]) for one, text in stats.items()}
+    found = {pid}
+    while more := {one for one, parent in parents.items() if parent in found} - found:
+        found |= more
+    return {one: stats[one] for one in found - {pid}}
+
+
+def open_descriptors() -> int:
+    """How many this process has."""
+    return len(os.listdir("/proc/self/fd"))
+
+
+def main() -> None:
+    """Play at each level that is asked for."""
+    folder = Path(sys.argv[1])
+    native = (folder / "deeds").read_bytes()
+    played = [asyncio.run(play_level(level, native)) for level in sys.argv[2:]]
+    print(json.dumps([asdict(one) for one in played]))
+
+
+if __name__ == "__main__":
+    main()
