@@ -26,11 +26,11 @@ DEED(memory_unreserved, BOMBS, "the same with MAP_NORESERVE", DOES, "ENOMEM")
 {
     return touch_all(map(MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE), MEMORY);
 }
-DEED(memory_shared, BOMBS, "64 MiB of shared memory, which some limits do not count", DOES, "ENOMEM")
+DEED(memory_shared, BOMBS, "64 MiB of shared memory, which some limits do not count", DOES, "EPERM")
 {
     return touch_all(map(MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED), MEMORY);
 }
-DEED(memory_stacks, BOMBS, "64 MiB that call themselves a stack (MAP_GROWSDOWN)", DOES, "ENOMEM")
+DEED(memory_stacks, BOMBS, "64 MiB that call themselves a stack (MAP_GROWSDOWN)", DOES, "EPERM")
 {
     return touch_all(map(MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_GROWSDOWN), MEMORY);
 }
@@ -41,7 +41,7 @@ DEED(memory_unprotected, BOMBS, "64 MiB mapped without rights, which are given l
         return -1;
     return touch_all(memory, MEMORY);
 }
-DEED(memory_pieces, BOMBS, "64 MiB in pieces of 64 KiB", DOES, "ENOMEM")
+DEED(memory_pieces, BOMBS, "64 MiB in pieces of 64 KiB", DOES, "ENOMEM|memory limit")
 {
     for (unsigned at = 0; at < MEMORY; at += 1 << 16)
         if (touch_all(map(1 << 16, PROT_READ | PROT_WRITE, MAP_PRIVATE), 1 << 16))
@@ -54,18 +54,18 @@ DEED(memory_remapped, BOMBS, "a page that grows to 64 MiB (mremap)", DOES, "ENOM
     memory = mremap(memory, 4096, MEMORY, MREMAP_MAYMOVE);
     return touch_all(memory, MEMORY);
 }
-DEED(memory_remapped_shared, BOMBS, "the same with shared memory", DOES, "ENOMEM|SIGBUS")
+DEED(memory_remapped_shared, BOMBS, "the same with shared memory", DOES, "EPERM")
 {
     char *memory = map(MEMORY, PROT_NONE, MAP_SHARED);
     if (memory == MAP_FAILED || mprotect(memory, MEMORY, PROT_READ | PROT_WRITE))
         return -1;
     return touch_all(memory, MEMORY);
 }
-DEED(memory_huge_pages, BOMBS, "64 MiB in huge pages, if there are any", ASKS, "ENOMEM")
+DEED(memory_huge_pages, BOMBS, "64 MiB in huge pages, if there are any", ASKS, "EPERM")
 {
     return touch_all(map(MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_HUGETLB), MEMORY);
 }
-DEED(memory_locked, BOMBS, "memory that is never swapped (MAP_LOCKED)", DOES, "EAGAIN|EPERM")
+DEED(memory_locked, BOMBS, "memory that is never swapped (MAP_LOCKED)", DOES, "EPERM")
 {
     return touch_all(map(1 << 15, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_LOCKED), 1 << 15);
 }
@@ -86,11 +86,33 @@ DEED(memory_tables, BOMBS, "a page table for every page: one byte in each of 1,0
     }
     return 0;
 }
-DEED(memory_mappings, BOMBS, "30,000 mappings of one page", DOES, "ENOMEM")
+DEED(memory_mappings, BOMBS, "30,000 mappings of one page, which cost the kernel 6 MiB", DOES, "exits 0")
 {
     for (int i = 0; i < 30000; i++)
         if (map(4096, i % 2 ? PROT_READ : PROT_NONE, MAP_PRIVATE) == MAP_FAILED)
             return -1;
+    return 0;
+}
+static void hold(void)
+{
+    struct timespec time = {0, 300000000}; /* as long as the keeper may need to look */
+    while (nanosleep(&time, &time))
+        ;
+}
+DEED(memory_held, BOMBS, "30 MiB, which its limit of address space allows and that of memory does not", DOES, "memory limit")
+{
+    long result = touch_all(map(30 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE), 30 << 20);
+    hold();
+    return result;
+}
+DEED(memory_read_only, BOMBS, "64 MiB, each piece made read-only so that the limit of data forgets it", DOES, "memory limit")
+{
+    for (unsigned at = 0; at < MEMORY; at += 1 << 20) {
+        char *part = map(1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE);
+        if (touch_all(part, 1 << 20) || mprotect(part, 1 << 20, PROT_READ))
+            return -1;
+    }
+    hold();
     return 0;
 }
 DEED(memory_zero, BOMBS, "a mapping at address 0", ASKS, "EPERM|EACCES")
@@ -133,18 +155,37 @@ DEED(descriptors, BOMBS, "as many descriptors as there are", DOES, "SIGSYS")
             return -1;
     return 0;
 }
-DEED(pipes, BOMBS, "as many pipes as there are", DOES, "SIGSYS")
+DEED(pipes, BOMBS, "as many pipes as there are", DOES, "EMFILE")
 {
     for (int i = 0; i < 50; i++)
-        if (syscall(SYS_pipe, buffer) < 0)
+        if (syscall(SYS_pipe2, buffer, 0))
             return -1;
     return 0;
 }
-DEED(disk, BOMBS, "fill the disk", DOES, "SIGSYS")
+DEED(events, BOMBS, "as many eventfds as there are", DOES, "EMFILE")
 {
-    long fd = syscall(SYS_open, marked, O_CREAT | O_WRONLY, 0600), written = -1;
-    if (fd >= 0)
-        written = write((int)fd, buffer, sizeof buffer);
+    for (int i = 0; i < 50; i++)
+        if (syscall(SYS_eventfd2, 0, 0) < 0)
+            return -1;
+    return 0;
+}
+DEED(pipe_filled, BOMBS, "fill pipes with what no limit of memory counts", DOES, "EMFILE")
+{
+    int ends[2];
+    for (int i = 0; i < 50; i++) {
+        if (syscall(SYS_pipe2, ends, O_NONBLOCK))
+            return -1;
+        while (write(ends[1], buffer, 4096) > 0)
+            ;
+    }
+    return 0;
+}
+DEED(disk, BOMBS, "fill the disk", DOES, "EACCES")
+{
+    long fd = syscall(SYS_open, marked, O_CREAT | O_WRONLY, 0600), written;
+    if (fd < 0)
+        return -1;
+    written = write((int)fd, buffer, sizeof buffer);
     unlink(marked);
     return written;
 }

@@ -32,6 +32,8 @@ def _is(wanted: str, deed: Deed, seen: Seen) -> bool:
         return False
     if wanted == "keeper":
         return (seen.signal, seen.why) == (signal.SIGKILL, "killed by its keeper") and not escaped
+    if wanted == "memory limit":
+        return seen.why.startswith("killed at its memory limit of ") and seen.signal == 9 and not escaped
     if wanted == "refused":
         return (seen.stdout, seen.status, seen.why) == ("refused", 0, "exited with 0")
     if wanted.startswith("exits "):

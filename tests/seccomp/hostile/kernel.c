@@ -35,7 +35,7 @@ DEED(landlock, KERNEL, "ask for a Landlock ruleset", ASKS, "SIGSYS") { return sy
 DEED(prctl_dumpable, KERNEL, "become one that may be looked into", DOES, "SIGSYS") { return prctl(PR_SET_DUMPABLE, 1, 0, 0, 0); }
 DEED(prctl_orphan, KERNEL, "outlive the keeper", DOES, "SIGSYS") { return prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0); }
 DEED(prctl_subreaper, KERNEL, "inherit others' children", DOES, "SIGSYS") { return prctl(36, 1, 0, 0, 0); }
-DEED(prctl_name, KERNEL, "take another name", DOES, "SIGSYS") { return prctl(PR_SET_NAME, "keeper", 0, 0, 0); }
+DEED(prctl_name, KERNEL, "take another name", DOES, "EINVAL") { return prctl(PR_SET_NAME, "keeper", 0, 0, 0); }
 DEED(prctl_merge, KERNEL, "have equal pages of all programs merged", ASKS, "SIGSYS") { return prctl(67, 1, 0, 0, 0); }
 DEED(prctl_speculation, KERNEL, "turn a mitigation off", ASKS, "SIGSYS") { return prctl(53, 0, 2, 0, 0); }
 DEED(prctl_timer_slack, KERNEL, "have finer timers", DOES, "SIGSYS") { return prctl(29, 1, 0, 0, 0); }
@@ -62,7 +62,7 @@ DEED(setrlimit, KERNEL, "set a limit", DOES, "SIGSYS")
     struct rlimit limit;
     return syscall(SYS_prlimit64, 0, RLIMIT_STACK, 0, &limit) ? -1 : syscall(SYS_setrlimit, RLIMIT_STACK, &limit);
 }
-DEED(prlimit, KERNEL, "set a limit by prlimit64", DOES, "SIGSYS")
+DEED(prlimit, KERNEL, "set a limit by prlimit64", DOES, "EPERM")
 {
     struct rlimit limit;
     return syscall(SYS_prlimit64, 0, RLIMIT_STACK, 0, &limit) ? -1
@@ -84,13 +84,13 @@ DEED(semget, KERNEL, "make semaphores (System V)", DOES, "SIGSYS")
     return id < 0 ? -1 : syscall(SYS_semctl, id, 0, 0, 0);
 }
 DEED(mq_open, KERNEL, "make a queue of messages (POSIX)", ASKS, "SIGSYS") { return syscall(SYS_mq_open, "not-there", 0, 0, 0); }
-DEED(futex_pi, KERNEL, "lock with priority inheritance", DOES, "SIGSYS")
+DEED(futex_pi, KERNEL, "lock with priority inheritance", DOES, "ENOSYS")
 {
     *(int *)buffer = 0;
     return syscall(SYS_futex, buffer, 6, 0, 0, 0, 0);
 }
-DEED(futex_requeue, KERNEL, "requeue waiters", DOES, "SIGSYS") { return syscall(SYS_futex, buffer, 3, 1, 1, buffer + 64, 0); }
-DEED(membarrier, KERNEL, "have all CPUs interrupted", DOES, "SIGSYS") { return syscall(SYS_membarrier, 0, 0, 0); }
+DEED(futex_requeue, KERNEL, "requeue waiters", DOES, "exits 0") { return syscall(SYS_futex, buffer, 3, 1, 1, buffer + 64, 0); }
+DEED(membarrier, KERNEL, "have all CPUs interrupted", DOES, "ENOSYS") { return syscall(SYS_membarrier, 0, 0, 0); }
 DEED(modify_ldt, KERNEL, "read its table of segments", DOES, "SIGSYS") { return syscall(SYS_modify_ldt, 0, buffer, 100); }
 DEED(modify_ldt_set, KERNEL, "make a 16-bit segment", ASKS, "SIGSYS") { return syscall(SYS_modify_ldt, 1, buffer, 16); }
 DEED(iopl, KERNEL, "use ports of the machine", ASKS, "SIGSYS") { return syscall(SYS_iopl, 3); }
@@ -108,7 +108,7 @@ DEED(swapoff, KERNEL, "turn swap off", ASKS, "SIGSYS") { return syscall(SYS_swap
 DEED(quotactl, KERNEL, "ask after quotas", ASKS, "SIGSYS") { return syscall(SYS_quotactl, 0, 0, 0, 0); }
 DEED(acct, KERNEL, "keep accounts of processes", ASKS, "SIGSYS") { return syscall(SYS_acct, "/not/there"); }
 DEED(mlock, KERNEL, "keep memory from being swapped", ASKS, "SIGSYS") { return syscall(SYS_mlockall, 99); }
-DEED(mbind, KERNEL, "choose where memory lies", ASKS, "SIGSYS") { return syscall(SYS_mbind, buffer, 0, 99, 0, 0, 0); }
+DEED(mbind, KERNEL, "choose where memory lies", ASKS, "EPERM") { return syscall(SYS_mbind, buffer, 0, 99, 0, 0, 0); }
 DEED(remap_file_pages, KERNEL, "rearrange pages", ASKS, "SIGSYS") { return syscall(SYS_remap_file_pages, buffer, 0, 0, 0, 0); }
 DEED(pkey, KERNEL, "make a protection key", ASKS, "SIGSYS") { return syscall(SYS_pkey_alloc, 0, 0); }
 DEED(no_such_call, KERNEL, "a call that no kernel has", ASKS, "SIGSYS") { return syscall(600); }
@@ -119,7 +119,7 @@ DEED(x32, DOORS, "an x32 call: getpid", ASKS, "SIGSYS") { return syscall(0x40000
 DEED(x32_open, DOORS, "an x32 call: open", ASKS, "SIGSYS") { return syscall(0x40000000 | SYS_open, "/etc/passwd", 0); }
 DEED(x32_exec, DOORS, "an x32 call: execve (520)", ASKS, "SIGSYS") { return syscall(0x40000000 | 520, "/not/there", 0, 0); }
 DEED(negative, DOORS, "a negative call", ASKS, "SIGSYS") { return syscall(-2); }
-DEED(high_number, DOORS, "open, with bits above the 32nd in its number", DOES, "SIGSYS")
+DEED(high_number, DOORS, "open, with bits above the 32nd in its number", DOES, "EACCES")
 {
     return syscall(0x700000000L | SYS_open, "/etc/passwd", O_RDONLY);
 }
@@ -141,7 +141,8 @@ DEED(int80_as_read, DOORS, "a 32-bit number that is harmless in 64 bits (1: exit
 
 DEED(far_int80, DOORS, "a far jump into the 32-bit segment, and a call from there: getpid", ASKS, "SIGSYS")
 {
-    unsigned char *low = mmap(0, 8192, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | 0x40, -1, 0);
+    unsigned char *low = mmap((void *)0x20000000, 8192, PROT_READ | PROT_WRITE | PROT_EXEC,
+                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     uint32_t target = (uint32_t)(uintptr_t)low + 14;
     long result;
     const unsigned char code[] = {

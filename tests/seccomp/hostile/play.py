@@ -18,6 +18,7 @@ from seccomp import InputClosedError, JailError, Limits, Program, Runtime
 from tests.seccomp.hostile.table import Deed, every
 
 MEMORY_MB = {"native": 16, "python": 64, "wasm": 64}
+THREADS = 4
 AT_ONCE = 4
 MOST_READ = 64 << 20  # more than any program here writes, but those that never stop
 KEPT = 4000  # bytes of output that are told
@@ -43,11 +44,12 @@ class Seen:
 
 @dataclass
 class Played:
-    """What was seen at one level: of each program, of the honest ones that ran all the while (what they
-    should say is in `play_level`), and what was left."""
+    """What was seen at one level, with runtimes of these kinds: of each program, of the honest ones beside and
+    behind them (`HONEST`), and what was left."""
 
     uid: int
     level: str
+    kinds: list[str] = field(default_factory=list)
     seen: dict[str, Seen] = field(default_factory=dict)
     honest: dict[str, str] = field(default_factory=dict)
     left: list[str] = field(default_factory=list)
@@ -67,7 +69,7 @@ async def play(runtime: Runtime, deed: Deed, native: bytes) -> Seen:
             program = native
         arguments = ["deeds", deed.name, mark(deed)]
     try:
-        running = await runtime.start(program, arguments, Limits(MEMORY_MB[deed.kind]))
+        running = await runtime.start(program, arguments, Limits(MEMORY_MB[deed.kind], threads=THREADS))
     except JailError as error:
         seen.error = str(error)
         return seen
@@ -156,7 +158,7 @@ HONEST: dict[str, tuple[bytes, list[str], str]] = {  # program ("" is the compil
 }
 
 
-async def play_level(level: str, native: bytes, kinds: tuple[str, ...] = ("native", "python")) -> Played:
+async def play_level(level: str, native: bytes) -> Played:
     """Run all at a level, a few at once, beside an honest program of each kind that lives through it all."""
     report = seccomp.probe(at_most=level)
     played = Played(os.geteuid(), report.level)
@@ -164,7 +166,8 @@ async def play_level(level: str, native: bytes, kinds: tuple[str, ...] = ("nativ
         return played
     before = open_descriptors()
     runtimes = {one.tag.partition("/")[0]: one for one in seccomp.runtimes(report)}
-    deeds = [deed for deed in every() if deed.kind in runtimes and deed.kind in kinds and deed.at(level)]
+    played.kinds = list(runtimes)
+    deeds = [deed for deed in every() if deed.kind in runtimes and deed.at(level)]
     random.Random(level).shuffle(deeds)
     running = {kind: await _start_honest(runtimes[kind], kind, native) for kind in HONEST if kind in runtimes}
     turn = asyncio.Semaphore(AT_ONCE)
@@ -204,7 +207,7 @@ async def _honest_answer(program: Program) -> str:
 
 async def leftovers(zygotes: int) -> list[str]:
     """What is still there of programs that have ended, besides the processes that start them."""
-    for _ in range(1000):  # keepers and zombies take a moment
+    for _ in range(200):  # keepers and zombies take a moment
         if len(children := descendants(os.getpid())) <= zygotes:
             break
         await asyncio.sleep(0.01)

@@ -85,8 +85,8 @@ DEED(write_memory, OTHERS, "write a process's memory (process_vm_writev)", DOES,
 {
     return syscall(SYS_process_vm_writev, getpid(), &piece, 1, &piece, 1, 0);
 }
-DEED(open_memory, OTHERS, "open /proc/self/mem", DOES, "SIGSYS") { return syscall(SYS_open, "/proc/self/mem", O_RDWR); }
-DEED(open_init, OTHERS, "look into process 1", DOES, "SIGSYS") { return syscall(SYS_open, "/proc/1/status", O_RDONLY); }
+DEED(open_memory, OTHERS, "open /proc/self/mem", DOES, "EACCES") { return syscall(SYS_open, "/proc/self/mem", O_RDWR); }
+DEED(open_init, OTHERS, "look into process 1", DOES, "EACCES") { return syscall(SYS_open, "/proc/1/status", O_RDONLY); }
 DEED(kcmp, OTHERS, "compare processes (kcmp)", ASKS, "SIGSYS") { return syscall(SYS_kcmp, 1, 1, 0, 0, 0); }
 DEED(pidfd_open, OTHERS, "get hold of a process (pidfd_open)", DOES, "SIGSYS") { return syscall(434, getpid(), 0); }
 DEED(process_madvise, OTHERS, "advise on another's memory", ASKS, "SIGSYS") { return syscall(440, -1, &piece, 1, 20, 0); }
@@ -94,7 +94,7 @@ DEED(process_mrelease, OTHERS, "take another's memory away", ASKS, "SIGSYS") { r
 DEED(move_pages, OTHERS, "move another's pages", ASKS, "SIGSYS") { return syscall(SYS_move_pages, 1, 0, 0, 0, 0, 0); }
 DEED(getppid, OTHERS, "ask who the parent is", DOES, "SIGSYS") { return syscall(SYS_getppid); }
 DEED(getsid, OTHERS, "ask for another's session", ASKS, "SIGSYS") { return syscall(SYS_getsid, 1); }
-DEED(affinity_other, OTHERS, "ask on which CPUs process 1 runs", DOES, "SIGSYS")
+DEED(affinity_other, OTHERS, "ask on which CPUs process 1 runs", DOES, "ENOSYS")
 {
     return syscall(SYS_sched_getaffinity, 1, 128, buffer);
 }
@@ -113,7 +113,7 @@ DEED(kill_parent, SIGNALS, "signal the parent, who is the keeper", ASKS, "SIGSYS
 DEED(kill_group, SIGNALS, "signal the process group", DOES, "SIGSYS") { return syscall(SYS_kill, 0, 0); }
 DEED(kill_all, SIGNALS, "signal every process of the user", ASKS, "SIGSYS") { return syscall(SYS_kill, -1, 0); }
 DEED(kill_next, SIGNALS, "signal whoever has the next number: a sibling", ASKS, "SIGSYS") { return syscall(SYS_kill, getpid() + 1, 0); }
-DEED(tkill, SIGNALS, "signal a thread by tkill", DOES, "SIGSYS") { return syscall(SYS_tkill, syscall(SYS_gettid), 0); }
+DEED(tkill, SIGNALS, "signal a thread by tkill", DOES, "exits 0") { return syscall(SYS_tkill, syscall(SYS_gettid), 0); }
 DEED(tgkill_other, SIGNALS, "signal another process by tgkill", ASKS, "SIGSYS")
 {
     return syscall(SYS_tgkill, getpid() + 1, getpid() + 1, 0);
@@ -161,4 +161,4 @@ DEED(fsopen, WORLDS, "make a file system (fsopen)", ASKS, "SIGSYS") { return sys
 DEED(mount_setattr, WORLDS, "change a mount", ASKS, "SIGSYS") { return syscall(442, -1, "", 0, buffer, 32); }
 DEED(statmount, WORLDS, "ask after a mount", ASKS, "SIGSYS") { return syscall(457, buffer, buffer, 100, 0); }
 DEED(sethostname, WORLDS, "change the host's name", ASKS, "SIGSYS") { return syscall(SYS_sethostname, "x", 1); }
-DEED(uname, WORLDS, "ask for the host's name and the kernel", DOES, "SIGSYS") { return syscall(SYS_uname, buffer); }
+DEED(uname, WORLDS, "ask for the host's name and the kernel", DOES, "EPERM") { return syscall(SYS_uname, buffer); }

@@ -61,7 +61,7 @@ TABLE: dict[str, tuple[str, str, str, str, str]] = {
     "py_nice": (MACHINE, "change its priority", DOES, "SIGSYS", "os.nice(1)"),
     "py_affinity": (MACHINE, "choose CPUs", DOES, "SIGSYS",
                     "os.sched_setaffinity(0, os.sched_getaffinity(0))"),
-    "py_affinity_other": (MACHINE, "ask on which CPUs process 1 runs", DOES, "SIGSYS", "os.sched_getaffinity(1)"),
+    "py_affinity_other": (MACHINE, "ask on which CPUs process 1 runs", DOES, "raises OSError", "os.sched_getaffinity(1)"),
     "py_pipe": (MACHINE, "make a pipe", DOES, "SIGSYS", "os.pipe()"),
     "py_dup": (MACHINE, "double a descriptor", DOES, "raises OSError", "os.dup(0)"),
     "py_blocking": (MACHINE, "set flags that are shared through a pipe", DOES, "SIGSYS|raises OSError",
@@ -112,7 +112,10 @@ TABLE: dict[str, tuple[str, str, str, str, str]] = {
                           "found = [one for one in gc.get_objects() if isinstance(one, socket.socket)]\n"
                           "[one for one in found if one.fileno() > 2 and one.send(b'{}')] or 1 / 0"),
     "py_start": (INSIDE, "start a program by the jail's own code", ASKS, "SIGSYS|raises ModuleNotFoundError",
-                 "from seccomp import _jail\n_jail.start(1, 0, False, 1 << 30, 1 << 20, 0, (), (), (0, 0, 1, 2, 2))"),
+                 "from seccomp import _jail\n"
+                 "sizes = dict.fromkeys(('address_space', 'data', 'resident', 'stack', 'cpu_seconds'), 1 << 30)\n"
+                 "_jail.start(profile=1, layers=0, trial=False, threads=1, nice=0, idle=False, cpus=(), arguments=(),\n"
+                 "            descriptors=(0, 0, 1, 2, 2), **sizes)"),
     "py_settle": (INSIDE, "become one that may be looked into, by the jail's own code", ASKS,
                   "SIGSYS|raises OSError|raises ModuleNotFoundError",
                   "from seccomp import _jail\n_jail.settle(1)"),
@@ -129,7 +132,7 @@ TABLE: dict[str, tuple[str, str, str, str, str]] = {
                          "class Last:\n    def __del__(self): os.write(1, b'escaped')\n"
                          "atexit.register(os.write, 1, b'escaped')\n"
                          "globals()['last'] = Last()\nreturn 'refused'"),
-    "py_thread": (INSIDE, "a thread", DOES, "SIGSYS", "t = threading.Thread(target=print); t.start(); t.join()"),
+    "py_thread": (INSIDE, "a thread", DOES, "raises RuntimeError", "t = threading.Thread(target=print); t.start(); t.join()"),
     "py_deaf": (INSIDE, "ignore every signal, and end", DOES, "exits 0",
                 "for n in range(1, 65):\n"
                 "    try: signal.signal(n, signal.SIG_IGN)\n"

@@ -3,16 +3,16 @@
 
 #define FILES "files and links"
 
-DEED(open, FILES, "open a file for reading", DOES, "SIGSYS") { return syscall(SYS_open, "/etc/passwd", O_RDONLY); }
-DEED(open_device, FILES, "open a device", DOES, "SIGSYS") { return syscall(SYS_open, "/dev/null", O_RDWR); }
-DEED(open_root, FILES, "open the root directory", DOES, "SIGSYS") { return syscall(SYS_open, "/", O_RDONLY); }
-DEED(open_terminal, FILES, "open the controlling terminal", ASKS, "SIGSYS") { return syscall(SYS_open, "/dev/tty", O_RDWR); }
-DEED(open_maps, FILES, "read /proc/self/maps", DOES, "SIGSYS") { return syscall(SYS_open, "/proc/self/maps", O_RDONLY); }
-DEED(openat, FILES, "open a file from the working directory", DOES, "SIGSYS")
+DEED(open, FILES, "open a file for reading", DOES, "EACCES") { return syscall(SYS_open, "/etc/passwd", O_RDONLY); }
+DEED(open_device, FILES, "open a device", DOES, "EACCES") { return syscall(SYS_open, "/dev/null", O_RDWR); }
+DEED(open_root, FILES, "open the root directory", DOES, "EACCES") { return syscall(SYS_open, "/", O_RDONLY); }
+DEED(open_terminal, FILES, "open the controlling terminal", ASKS, "EACCES") { return syscall(SYS_open, "/dev/tty", O_RDWR); }
+DEED(open_maps, FILES, "read /proc/self/maps", DOES, "EACCES") { return syscall(SYS_open, "/proc/self/maps", O_RDONLY); }
+DEED(openat, FILES, "open a file from the working directory", DOES, "EACCES")
 {
     return syscall(SYS_openat, AT_FDCWD, "/etc/passwd", O_RDONLY);
 }
-DEED(openat_input, FILES, "open an absolute name beside standard input", DOES, "SIGSYS")
+DEED(openat_input, FILES, "open an absolute name beside standard input", DOES, "EACCES")
 {
     return syscall(SYS_openat, 0, "/etc/passwd", O_RDONLY);
 }
@@ -67,7 +67,7 @@ DEED(setxattr, FILES, "set an extended attribute", ASKS, "SIGSYS")
 {
     return syscall(SYS_setxattr, "/etc/passwd", "user.x", "", 0, 0);
 }
-DEED(stat, FILES, "ask after a file by stat", DOES, "SIGSYS") { return syscall(SYS_stat, "/etc/passwd", buffer); }
+DEED(stat, FILES, "ask after a file by stat", DOES, "EACCES") { return syscall(SYS_stat, "/etc/passwd", buffer); }
 DEED(newfstatat, FILES, "ask after a file by newfstatat", DOES, "EACCES")
 {
     return syscall(SYS_newfstatat, AT_FDCWD, "/etc/passwd", buffer, 0);
@@ -81,7 +81,7 @@ DEED(statx, FILES, "ask after a file by statx", DOES, "ENOSYS")
     return syscall(SYS_statx, AT_FDCWD, "/etc/passwd", 0, 0x7ff, buffer);
 }
 DEED(statfs, FILES, "ask after a file system", DOES, "SIGSYS") { return syscall(SYS_statfs, "/", buffer); }
-DEED(access, FILES, "ask whether a file is there", DOES, "SIGSYS") { return syscall(SYS_access, "/etc/passwd", 0); }
+DEED(access, FILES, "ask whether a file is there", DOES, "EACCES") { return syscall(SYS_access, "/etc/passwd", 0); }
 DEED(readlink, FILES, "read where a link leads", DOES, "EACCES") { return syscall(SYS_readlink, "/proc/self/exe", buffer, 100); }
 DEED(readlinkat, FILES, "the same by readlinkat", DOES, "EACCES")
 {
@@ -89,7 +89,7 @@ DEED(readlinkat, FILES, "the same by readlinkat", DOES, "EACCES")
 }
 DEED(getdents, FILES, "list a directory", ASKS, "SIGSYS") { return syscall(SYS_getdents64, 0, buffer, 1000); }
 DEED(chdir, FILES, "change the working directory", DOES, "SIGSYS") { return syscall(SYS_chdir, "/tmp"); }
-DEED(getcwd, FILES, "ask for the working directory", DOES, "SIGSYS") { return syscall(SYS_getcwd, buffer, 4096); }
+DEED(getcwd, FILES, "ask for the working directory", DOES, "EACCES") { return syscall(SYS_getcwd, buffer, 4096); }
 DEED(chroot, FILES, "change the root directory", ASKS, "SIGSYS") { return syscall(SYS_chroot, "/tmp"); }
 DEED(inotify, FILES, "watch files by inotify", DOES, "SIGSYS") { return syscall(SYS_inotify_init1, 0); }
 DEED(fanotify, FILES, "watch files by fanotify", ASKS, "SIGSYS") { return syscall(SYS_fanotify_init, 0, 0); }
@@ -142,7 +142,7 @@ DEED(receive_descriptor, DESCRIPTORS, "take a descriptor from standard input (SC
     return recvmsg(0, &message, 0);
 }
 DEED(pidfd_getfd, DESCRIPTORS, "take a descriptor out of a process", ASKS, "SIGSYS") { return syscall(438, 0, 0, 0); }
-DEED(pipe, DESCRIPTORS, "make a pipe", DOES, "SIGSYS") { return syscall(SYS_pipe2, buffer, 0); }
+DEED(pipe, DESCRIPTORS, "make a pipe, as Go does", DOES, "exits 0") { return syscall(SYS_pipe2, buffer, 0); }
 DEED(dup, DESCRIPTORS, "double a descriptor", DOES, "SIGSYS") { return syscall(SYS_dup, 0); }
 DEED(dup2, DESCRIPTORS, "double it to a number", DOES, "SIGSYS") { return syscall(SYS_dup2, 0, 9); }
 DEED(fcntl_dup, DESCRIPTORS, "double it by fcntl", DOES, "EINVAL") { return fcntl(0, F_DUPFD, 100); }
@@ -152,11 +152,13 @@ DEED(fcntl_pipe, DESCRIPTORS, "take a megabyte of the kernel for a pipe", DOES, 
 DEED(fcntl_notify, DESCRIPTORS, "watch a directory (F_NOTIFY)", ASKS, "EINVAL") { return fcntl(0, 1026, 1); }
 DEED(ioctl_fionbio, DESCRIPTORS, "set flags by ioctl", DOES, "SIGSYS") { return ioctl(1, FIONBIO, buffer); }
 DEED(ioctl_push, DESCRIPTORS, "type into a terminal (TIOCSTI)", ASKS, "SIGSYS") { return ioctl(0, TIOCSTI, buffer); }
-DEED(eventfd, DESCRIPTORS, "make an eventfd", DOES, "SIGSYS") { return syscall(SYS_eventfd2, 0, 0); }
-DEED(epoll, DESCRIPTORS, "make an epoll", DOES, "SIGSYS") { return syscall(SYS_epoll_create1, 0); }
+DEED(eventfd, DESCRIPTORS, "make an eventfd, as Go does", DOES, "exits 0") { return syscall(SYS_eventfd2, 0, 0); }
+DEED(epoll, DESCRIPTORS, "make an epoll, as Go does", DOES, "exits 0") { return syscall(SYS_epoll_create1, 0); }
 DEED(signalfd, DESCRIPTORS, "make a signalfd", DOES, "SIGSYS") { return syscall(SYS_signalfd4, -1, buffer, 8, 0); }
 DEED(memfd, DESCRIPTORS, "make a file in memory", DOES, "SIGSYS") { return syscall(SYS_memfd_create, "x", 0); }
 DEED(memfd_secret, DESCRIPTORS, "make secret memory", ASKS, "SIGSYS") { return syscall(447, 0); }
-DEED(sendfile, DESCRIPTORS, "copy between descriptors (sendfile)", ASKS, "SIGSYS") { return syscall(SYS_sendfile, 1, 0, 0, 1); }
-DEED(splice, DESCRIPTORS, "splice pipes", ASKS, "SIGSYS") { return syscall(SYS_splice, 0, 0, 1, 0, 1, 2); }
+DEED(sendfile, DESCRIPTORS, "copy between descriptors (sendfile)", ASKS, "ENOSYS") { return syscall(SYS_sendfile, 1, 0, 0, 1); }
+DEED(splice, DESCRIPTORS, "splice pipes", ASKS, "ENOSYS") { return syscall(SYS_splice, 0, 0, 1, 0, 1, 2); }
 DEED(vmsplice, DESCRIPTORS, "give pages to a pipe", DOES, "SIGSYS") { return syscall(SYS_vmsplice, 1, &piece, 1, 0); }
+DEED(pipe_packets, DESCRIPTORS, "make a pipe of packets", DOES, "SIGSYS") { return syscall(SYS_pipe2, buffer, 040000); }
+DEED(pipe_notices, DESCRIPTORS, "make a pipe for the kernel's notices", ASKS, "SIGSYS") { return syscall(SYS_pipe2, buffer, 0200); }

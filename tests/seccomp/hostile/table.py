@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
-SOURCES = ("reach", "processes", "kernel", "bombs", "honesty")
+SOURCES = ("reach", "processes", "threads", "kernel", "bombs", "honesty")
 _DEED = re.compile(r'^DEED\((\w+), (\w+), "((?:[^"\\]|\\.)*)", (\w+), "([^"]+)"\)', re.MULTILINE)
 _FAMILY = re.compile(r'^#define (\w+) "([^"]+)"$', re.MULTILINE)
 
@@ -55,3 +55,11 @@ def every() -> list[Deed]:
     from tests.seccomp.hostile import executables, pythons
 
     return [*native(), *executables.deeds(), *pythons.deeds()]
+
+
+def families() -> dict[str, list[Deed]]:
+    """All programs by family."""
+    found: dict[str, list[Deed]] = {}
+    for deed in every():
+        found.setdefault(deed.family, []).append(deed)
+    return found
