@@ -78,7 +78,11 @@ def played(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
     """Every program, in the jail: by user and level."""
     with ThreadPoolExecutor() as pool:
         runs = {user: pool.submit(run_module, folder, "play", user, *LEVELS) for user in USERS}
-        return {(user, level): one for user, run in runs.items() for level, one in zip(LEVELS, run.result())}
+        return {
+            (user, level): one
+            for user, run in runs.items()
+            for level, one in zip(LEVELS, run.result(), strict=True)
+        }
 
 
 def test_there_are_enough_of_every_kind() -> None:
@@ -113,9 +117,10 @@ def test_in_the_jail_they_end_as_they_should(
     user: str, level: str, played: dict[tuple[str, str], dict[str, Any]]
 ) -> None:
     one = of_level(played, user, level)
-    faults = {name: why for name, seen in one["seen"].items() if (why := fault(DEEDS[name], level, Seen(**seen)))}
-    assert not faults
-    assert set(one["seen"]) == {deed.name for deed in DEEDS.values() if deed.kind in one["kinds"] and deed.at(level)}
+    seen = {name: Seen(**what) for name, what in one["seen"].items()}
+    assert not {name: why for name, what in seen.items() if (why := fault(DEEDS[name], level, what))}
+    tried = {deed.name for deed in DEEDS.values() if deed.kind in one["kinds"] and deed.at(level)}
+    assert set(seen) == tried
     assert (one["uid"] == 0) == (user == "this user" and os.geteuid() == 0)
 
 
@@ -156,7 +161,7 @@ def test_leftovers_would_be_found() -> None:
     mark.touch()
     try:
         children = len(play.descendants(os.getpid()))
-        left = asyncio.run(play.leftovers(children - 1))
+        left = asyncio.run(play.leftovers(children - 1, 1))
         assert str(mark) in left and any(one.startswith(f"process {child.pid}: ") for one in left)
     finally:
         mark.unlink()

@@ -39,7 +39,7 @@ def native(folder: Path, deed: Deed, extra: int) -> Seen:
     with process:
         if "keeper" in deed.outcome:
             out = b""
-            while b"begun" not in out and (piece := process.stdout.read1(100)):
+            while b"begun" not in out and (piece := os.read(process.stdout.fileno(), 100)):
                 out += piece
             seen = Seen(stdout=out.decode(), why="goes on" if process.poll() is None else "ended")
             process.kill()

@@ -8,10 +8,14 @@ from tests.seccomp.hostile.table import ASKS, DOES, Deed
 BASE = 0x400000
 LOAD, INTERPRETER, NOTE, TLS, GNU_STACK = 1, 3, 4, 7, 0x6474E551
 READ, WRITE, EXECUTE = 4, 2, 1
-CODE = bytes.fromhex("b801000000 bf01000000 488d3510000000 ba0e000000 0f05 b8e7000000 31ff 0f05".replace(" ", ""))
+CODE = bytes.fromhex(
+    "b801000000 bf01000000 488d3510000000 ba0e000000 0f05 b8e7000000 31ff 0f05".replace(" ", "")
+)
 TEXT = b"ready\nescaped\n"
 HEAD, SEGMENT = 64, 56
-Segment = tuple[int, int, int, int, int, int, int]  # type, flags, offset, address, in the file, in memory, align
+Segment = tuple[
+    int, int, int, int, int, int, int
+]  # type, flags, offset, address, in the file, in memory, align
 
 
 def elf(
@@ -42,7 +46,9 @@ def elf(
     return head + table + CODE + TEXT + tail
 
 
-def whole(flags: int = READ | EXECUTE, more: int = 0, address: int = BASE, align: int = 4096) -> list[Segment]:
+def whole(
+    flags: int = READ | EXECUTE, more: int = 0, address: int = BASE, align: int = 4096
+) -> list[Segment]:
     """The one segment of an executable that is good; `more` bytes of memory behind the file's."""
     length = HEAD + SEGMENT + len(CODE) + len(TEXT)
     return [(LOAD, flags, 0, address, length, length + more, align)]
@@ -125,4 +131,7 @@ def deeds() -> list[Deed]:
         ("thousand_segments", "a thousand segments in one page", ASKS, "exits 0",
          elf(_with(*[(LOAD, 4, 0, BASE + page * 99, 8, 8, page)] * 999))),
     ]  # fmt: skip
-    return [Deed("native", "malformed executables", f"elf_{name}", *rest) for name, *rest in found]
+    return [
+        Deed("native", "malformed executables", f"elf_{name}", tries, control, outcome, program)
+        for name, tries, control, outcome, program in found
+    ]

@@ -205,9 +205,9 @@ async def _honest_answer(program: Program) -> str:
     return f"{out.decode()}, {end.why}, {end.bytes_in} in, {end.bytes_out} out"
 
 
-async def leftovers(zygotes: int) -> list[str]:
+async def leftovers(zygotes: int, looks: int = 200) -> list[str]:
     """What is still there of programs that have ended, besides the processes that start them."""
-    for _ in range(200):  # keepers and zombies take a moment
+    for _ in range(looks):  # keepers and zombies take a moment
         if len(children := descendants(os.getpid())) <= zygotes:
             break
         await asyncio.sleep(0.01)

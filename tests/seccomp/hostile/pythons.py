@@ -1,5 +1,6 @@
-"""Hostile functions for the Python runtime. Each is the body of `f`, which is given the input; what it returns
-beginning with `escaped` is what it must not have had."""
+"""Hostile functions for the Python runtime. Each is the body of `f`, which is given the input; where it comes to
+its end it returns `escaped`: it had what it must not have."""
+# ruff: noqa: E501 (a table)
 
 import textwrap
 
@@ -232,6 +233,6 @@ def deeds() -> list[Deed]:
     for name, (family, tries, control, outcome, body) in TABLE.items():
         source = f"{PRELUDE}def f(data):\n{textwrap.indent(body, '    ')}\n    return 'escaped'\n"
         found.append(Deed("python", family, name, tries, control, outcome, source.encode()))
-    for name, (tries, outcome, source) in SOURCES.items():
-        found.append(Deed("python", PICKLES, name, tries, ASKS, outcome, source))
+    for name, (tries, outcome, text) in SOURCES.items():
+        found.append(Deed("python", PICKLES, name, tries, ASKS, outcome, text))
     return found
