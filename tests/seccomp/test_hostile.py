@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 
 import seccomp
-from tests.seccomp.hostile import executables, play
+from tests.docs.document import parts
+from tests.seccomp.hostile import executables, play, report
 from tests.seccomp.hostile.judge import control_fault, fault
 from tests.seccomp.hostile.play import HONEST, Seen
+from tests.seccomp.hostile.reasons import REASONS
 from tests.seccomp.hostile.table import Deed, every, families
 from tests.seccomp.running import compile_static, open_folder
 from tests.seccomp.test_users import find_python
@@ -167,3 +169,15 @@ def test_leftovers_would_be_found() -> None:
         mark.unlink()
         child.kill()
         child.wait()
+
+
+@pytest.mark.parametrize("name", report.PARTS)
+def test_the_document_says_what_is_tried_and_what_is_allowed(name: str) -> None:
+    again = "write it again: python -m tests.seccomp.hostile.report"
+    assert parts(report.DOCUMENT.read_text("utf-8"))[name] == report.PARTS[name](), again
+
+
+def test_every_call_of_the_filter_has_a_reason() -> None:
+    rules = report.rules()
+    assert set(REASONS) == set(rules)
+    assert sum(map(len, rules.values())) == report.FILTER.read_text("utf-8").count("\n    {SYS_")
