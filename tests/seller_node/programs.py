@@ -24,9 +24,9 @@ SOURCES = {
         static char b[65536];
         int main(void) { while (write(1, b, sizeof b) > 0) ; return 1; }""",
     "crash": "int main(void) { __builtin_trap(); }",
-    "open": """
-        #include <fcntl.h>
-        int main(void) { return open("/etc/passwd", O_RDONLY) < 0; }""",
+    "connect": """
+        #include <sys/socket.h>
+        int main(void) { return socket(AF_INET, SOCK_STREAM, 0) < 0; }""",
 }
 
 

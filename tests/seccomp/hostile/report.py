@@ -63,11 +63,14 @@ def calls() -> str:
     """Every system call that does not kill, with its reason."""
     lines = ["| call | for whom, and what it gets | why |", "|---|---|---|"]
     for name, of_name in rules().items():
-        told = "; ".join(
-            f"{kinds}: {does}{', by its arguments' if condition else ''}" for kinds, does, condition in of_name
-        )
+        told = "; ".join(dict.fromkeys(_does(rule) for rule in of_name))
         lines.append(f"| `{name}` | {told} | {REASONS[name]} |")
     return "\n".join([*lines, ""])
+
+
+def _does(rule: tuple[str, str, str]) -> str:
+    kinds, does, condition = rule
+    return f"{kinds}: {does}{', by its arguments' if condition else ''}"
 
 
 def allowed() -> str:
