@@ -53,8 +53,9 @@ def call() -> NoReturn:
     """Call a function of the source on PROGRAM_FD with standard input, write the result, and exit.
 
     Before the source stands a line with the function's name and an encoding. The zygote must not see it: in
-    its memory one buyer's words would be there for the next one to find. `encoding` is `bytes` (one argument, all of the input; the result is bytes or str) or `json` (the input is
-    one array, the arguments; the result is written as JSON). An exception: traceback on stderr, status 1.
+    its memory one buyer's words would be there for the next one to find.
+    The encoding is `bytes` (one argument, all of the input; the result is bytes or str) or `json` (the input
+    is one array, the arguments; the result is written as JSON). An exception: traceback on stderr, status 1.
     """
     status = 1
     try:

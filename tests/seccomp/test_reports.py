@@ -16,7 +16,9 @@ ENDED = REPORT.pack(ord("E"), 0, 7 << 8, 0, 1234, 5678)
 
 @pytest.mark.parametrize("commands", ["", "F", "FCQ", "K"])
 @pytest.mark.parametrize("reports", [[STARTED, ENDED], [ENDED]], ids=["both", "end"])
-def test_a_command_that_crosses_the_end_does_not_lose_how_it_ended(commands: str, reports: list[bytes]) -> None:
+def test_a_command_that_crosses_the_end_does_not_lose_how_it_ended(
+    commands: str, reports: list[bytes]
+) -> None:
     async def go() -> Exit:
         pipes = [os.pipe() for _ in range(3)]
         ours, keepers = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -16,12 +16,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tests.seccomp.hostile.play import Seen, mark
+from tests.seccomp.hostile.play import INPUT, KEPT, Seen, mark
 from tests.seccomp.hostile.table import Deed, every
 
-INPUT = b"12345678"
 MEMORY = 1 << 30  # bytes of address space
-KEPT = 4000
 
 
 def native(folder: Path, deed: Deed, extra: int) -> Seen:
@@ -65,7 +63,7 @@ def python(deed: Deed) -> Seen:
             for fd, (_, end) in enumerate(outputs, 1):
                 os.dup2(end, fd)
             os.close(give)
-            sys.stdout = sys.stderr = open(2, "w", closefd=False, buffering=1)
+            sys.stdout = sys.stderr = open(2, "w", closefd=False, buffering=1)  # noqa: SIM115
             resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             _call(deed.program)

@@ -33,10 +33,9 @@ def elf(
 ) -> bytes:
     """A static executable that says `escaped` and exits with 0, with whatever is wrong with it."""
     segments = whole() if segments is None else segments
-    start = HEAD + SEGMENT * len(segments)
+    begins = BASE + HEAD + SEGMENT * len(segments) if entry is None else entry
     head = struct.pack(
-        "<4sBBB9xHHIQQQIHHHHHH",
-        b"\x7fELF", bits, order, 1, kind, machine, 1, BASE + start if entry is None else entry, at, 0, 0, HEAD,
+        "<4sBBB9xHHIQQQIHHHHHH", b"\x7fELF", bits, order, 1, kind, machine, 1, begins, at, 0, 0, HEAD,
         size, len(segments) if count is None else count, 64, 0, 0,
     )  # fmt: skip
     table = b"".join(

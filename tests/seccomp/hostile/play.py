@@ -21,6 +21,7 @@ MEMORY_MB = {"native": 16, "python": 64, "wasm": 64}
 THREADS = 4
 AT_ONCE = 4
 MOST_READ = 64 << 20  # more than any program here writes, but those that never stop
+INPUT = b"12345678"
 KEPT = 4000  # bytes of output that are told
 HANG_S = 30.0
 
@@ -39,13 +40,12 @@ class Seen:
     bytes_in: int = 0
     bytes_out: int = 0
     read: int = 0
-    fed: int = 0
 
 
 @dataclass
 class Played:
-    """What was seen at one level, with runtimes of these kinds: of each program, of the honest ones beside and
-    behind them (`HONEST`), and what was left."""
+    """What was seen at one level, with runtimes of these kinds: of each program, of the honest ones beside
+    and behind them (`HONEST`), and what was left."""
 
     uid: int
     level: str
@@ -90,8 +90,7 @@ async def play(runtime: Runtime, deed: Deed, native: bytes) -> Seen:
 async def _finish(running: Program, deed: Deed, seen: Seen) -> None:
     """Feed it a little, read all."""
     try:
-        await running.write(b"12345678")
-        seen.fed = 8
+        await running.write(INPUT)
     except InputClosedError:
         pass
     await running.close_stdin()
@@ -102,7 +101,7 @@ async def _finish(running: Program, deed: Deed, seen: Seen) -> None:
 
 
 async def _harass(running: Program, deed: Deed, seen: Seen) -> None:
-    """It has no end: feed it as long as it takes, read some, freeze and continue it, ask it to finish, kill it."""
+    """It has no end: feed it, read some, freeze and continue it, ask it to finish, kill it."""
     reader = running.read_stdout
     if deed.kind == "python":  # it is called when its input has ended
         reader = running.read_stderr
@@ -116,7 +115,7 @@ async def _harass(running: Program, deed: Deed, seen: Seen) -> None:
         begun += piece
     seen.stdout = begun.decode(errors="replace")
     if deed.kind == "native":
-        feeding = asyncio.ensure_future(_feed(running, seen))
+        feeding = asyncio.ensure_future(_feed(running))
         await asyncio.sleep(0)
     dice = random.Random(deed.name)
     for _ in range(dice.randrange(1, 30)):
@@ -134,7 +133,7 @@ async def _harass(running: Program, deed: Deed, seen: Seen) -> None:
         await asyncio.gather(feeding, return_exceptions=True)
 
 
-async def _feed(running: Program, seen: Seen) -> None:
+async def _feed(running: Program) -> None:
     """Input without end."""
     try:
         while True:
@@ -213,9 +212,8 @@ async def leftovers(zygotes: int, looks: int = 200) -> list[str]:
         await asyncio.sleep(0.01)
     left = [f"process {pid}: {stat}" for pid, stat in children.items()] if len(children) > zygotes else []
     marked = f"corehour-hostile-{os.getpid()}-"
-    for folder in ("/tmp", "/dev/shm", "/var/tmp", "/dev/mqueue"):
-        if os.path.isdir(folder):
-            left += [f"{folder}/{name}" for name in os.listdir(folder) if name.startswith(marked)]
+    for folder in map(Path, ("/tmp", "/dev/shm", "/var/tmp", "/dev/mqueue")):
+        left += [str(file) for file in folder.glob(f"{marked}*")]
     return left
 
 

@@ -10,7 +10,7 @@ _START = "what a static executable does before `main`"
 _FAST = "a faster copy, tried first; without it a plain one is used"
 
 REASONS = {
-    "futex": "locks between its own threads; those with priorities change other tasks' priorities, and are not there",
+    "futex": "locks between its own threads; none with priorities, which change other tasks'",
     "read": _STREAM,
     "write": _STREAM,
     "readv": _STREAM,
@@ -22,10 +22,10 @@ REASONS = {
     "ppoll": "to wait for a stream",
     "select": "to wait for a stream",
     "pselect6": "to wait for a stream",
-    "fcntl": "the flags of a stream may be read, and nothing be set: a pipe's flags are shared with its other end",
+    "fcntl": "a stream's flags may be read, and nothing be set: a pipe's are shared with its other end",
     "ioctl": "stdio asks whether a stream is a terminal: it is told no; any other kills",
     "brk": "memory",
-    "mmap": "private memory of its own; nothing shared, locked, huge or that grows; Python's may not be executable",
+    "mmap": "private memory; nothing shared, locked, huge or that grows; Python's not executable",
     "mprotect": "its own memory; Python's may not become executable",
     "munmap": "memory",
     "mremap": "memory",

@@ -26,7 +26,9 @@ def programs() -> str:
         lines += ["| program | tries to | A | B | C | outside |", "|---|---|---|---|---|---|"]
         for deed in deeds:
             ends = " | ".join(_ending(deed, level) for level in "ABC")
-            lines.append(f"| `{deed.name}` | {deed.tries.replace('|', '/')} | {ends} | {CONTROLS[deed.control]} |")
+            lines.append(
+                f"| `{deed.name}` | {deed.tries.replace('|', '/')} | {ends} | {CONTROLS[deed.control]} |"
+            )
         lines.append("")
     return "\n".join(lines)
 
