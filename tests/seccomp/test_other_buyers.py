@@ -7,7 +7,7 @@ import pytest
 from seccomp import Limits, Runtime
 from tests.seccomp.running import Outcome, run, runtime_at
 
-# Looks for its input, without the last letter, in all memory around its objects; says where the last letter follows.
+# Looks in all memory around its objects for its input, the last letter of which has one bit turned round.
 SPY = b"""
 def f(data):
     try:

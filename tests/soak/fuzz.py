@@ -28,7 +28,10 @@ ROOT = Path(__file__).resolve().parents[2]
 LOG = ROOT / "var/soak/fuzz.jsonl"
 FAULTS = ROOT / "var/soak/fuzz"
 TESTED = (
-    *(f"{room}/*.py" for room in ("events", "exchange", "projections", "links", "buyer", "seller_node")),
+    *(
+        f"{room}/*.py"
+        for room in ("events", "exchange", "projections", "links", "buyer", "seller_node", "seccomp")
+    ),
     *("exchange/_*.px[di]", "exchange/_*.pyx", "tests/soak/decoders/*.py", "tests/soak/mutation.py"),
     *("tests/soak/fuzz_worker.py", "tests/market/*.py", "tests/projections/history.py"),
 )

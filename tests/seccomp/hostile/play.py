@@ -10,6 +10,7 @@ import os
 import random
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -89,10 +90,8 @@ async def play(runtime: Runtime, deed: Deed, native: bytes) -> Seen:
 
 async def _finish(running: Program, deed: Deed, seen: Seen) -> None:
     """Feed it a little, read all."""
-    try:
+    with suppress(InputClosedError):
         await running.write(INPUT)
-    except InputClosedError:
-        pass
     await running.close_stdin()
     out, errors = await asyncio.gather(
         _read(running.read_stdout, seen, MOST_READ), _read(running.read_stderr, seen, MOST_READ)
@@ -178,9 +177,8 @@ async def play_level(level: str, native: bytes) -> Played:
     await asyncio.gather(*map(one, deeds))
     for kind, program in running.items():
         played.honest[f"{kind}, beside them"] = await _honest_answer(program)
-        program = await _start_honest(runtimes[kind], kind, native)
-        played.honest[f"{kind}, behind them"] = await _honest_answer(program)
-    played.left += await leftovers(len(runtimes))
+        played.honest[f"{kind}, behind them"] = await honest(runtimes[kind], kind, native)
+    played.left += await leftovers(processes_of(runtimes))
     for runtime in runtimes.values():
         await runtime.close()
     if (after := open_descriptors()) > before:
@@ -191,6 +189,18 @@ async def play_level(level: str, native: bytes) -> Played:
 async def _start_honest(runtime: Runtime, kind: str, native: bytes) -> Program:
     program, arguments, _ = HONEST[kind]
     return await runtime.start(program or native, arguments, Limits(MEMORY_MB[kind]))
+
+
+async def honest(runtime: Runtime, kind: str, native: bytes) -> str:
+    """Run an honest program; returns what it said and how it ended. Raises AssertionError if that is wrong."""
+    answer = await _honest_answer(await _start_honest(runtime, kind, native))
+    assert answer.startswith(f"{HONEST[kind][2]}, exited with 0"), answer
+    return answer
+
+
+def processes_of(runtimes: dict[str, Runtime]) -> int:
+    """How many processes these keep for starting others."""
+    return len(runtimes)
 
 
 async def _honest_answer(program: Program) -> str:

@@ -39,7 +39,7 @@ static long begin(int (*what)(void *), int number, unsigned long flags)
     return clone(what, stacks[number] + sizeof stacks[number], (int)flags, 0);
 }
 
-DEED(thread, THREADS, "make a thread, as libraries do", DOES, "exits 0") { return begin(ends, 0, FLAGS); }
+DEED(thread, THREADS, "make a thread, as libraries do", DOES, "A: exits 0; B: exits 0|EAGAIN") { return begin(ends, 0, FLAGS); }
 DEED(thread_bomb, THREADS, "200 threads", DOES, "EAGAIN")
 {
     for (int i = 0; i < 200; i++)
@@ -62,7 +62,7 @@ DEED(thread_spin, THREADS, "compute in as many threads as there may be", ASKS, "
     say("begun\n");
     return spins(0);
 }
-DEED(thread_orphan, THREADS, "go on when the first thread has ended", ASKS, "keeper")
+DEED(thread_orphan, THREADS, "go on when the first thread has ended", ASKS, "A: keeper; B: keeper|EAGAIN")
 {
     if (begin(spins, 0, FLAGS) < 0)
         return -1;
@@ -70,7 +70,7 @@ DEED(thread_orphan, THREADS, "go on when the first thread has ended", ASKS, "kee
     syscall(SYS_exit, 0);
     return 0;
 }
-DEED(thread_memory, THREADS, "take too much memory when the first thread has ended", DOES, "memory limit")
+DEED(thread_memory, THREADS, "take too much memory when the first thread has ended", DOES, "A: memory limit; B: memory limit|EAGAIN")
 {
     if (begin(takes_memory, 0, FLAGS) < 0)
         return -1;
