@@ -1,6 +1,6 @@
-"""What a program must not be able to do: every program of `hostile/`, at each level, as whoever runs the tests
-and, under root, as an ordinary user too. Each is done outside of the jail first: a test program that cannot do
-it anyway would prove nothing."""
+"""What a program must not be able to do: every program of `hostile/`, at each level, as whoever runs the
+tests and, under root, as an ordinary user too. Each is done outside of the jail first: a test program that
+cannot do it anyway would prove nothing."""
 
 import json
 import os

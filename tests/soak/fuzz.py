@@ -34,6 +34,7 @@ TESTED = (
     ),
     *("exchange/_*.px[di]", "exchange/_*.pyx", "tests/soak/decoders/*.py", "tests/soak/mutation.py"),
     *("tests/soak/fuzz_worker.py", "tests/market/*.py", "tests/projections/history.py"),
+    "tests/seccomp/hostile/*.py",
 )
 INPUTS = 10_000_000
 BY_HYPOTHESIS = 0.002  # of a decoder's inputs, and so many at most; it is slow, and makes faults small

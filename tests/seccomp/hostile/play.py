@@ -192,7 +192,7 @@ async def _start_honest(runtime: Runtime, kind: str, native: bytes) -> Program:
 
 
 async def honest(runtime: Runtime, kind: str, native: bytes) -> str:
-    """Run an honest program; returns what it said and how it ended. Raises AssertionError if that is wrong."""
+    """Run an honest program; returns what it said and how it ended. AssertionError if that is wrong."""
     answer = await _honest_answer(await _start_honest(runtime, kind, native))
     assert answer.startswith(f"{HONEST[kind][2]}, exited with 0"), answer
     return answer

@@ -6,7 +6,7 @@ import random
 import socket
 import struct
 
-from seccomp import Exit, JailError, Limits, Program, PythonRuntime, Report
+from seccomp import Exit, JailError, Limits, Program, PythonRuntime, Report, _jail
 from seccomp.launcher import Launcher
 from seccomp.layers import Layer
 from seccomp.native import find_fault
@@ -49,7 +49,7 @@ def check_arguments(data: bytes) -> None:
 
 
 def check_reports(data: bytes) -> None:
-    """A keeper's reports, and commands that cross them, in an order that the bytes choose: it ends, and rightly."""
+    """A keeper's reports, and commands that cross them, in an order that the bytes choose: it ends rightly."""
     loop().run_until_complete(_reports(data))
 
 
@@ -71,7 +71,9 @@ async def _reports(data: bytes) -> None:
             keepers.send(REPORT.pack(ord("E"), 0, value, ended[1], ended[2], ended[3]))
         elif letter % 8 == 2 and ended is None and not failed:
             failed = True
-            keepers.send(REPORT.pack(ord("F"), dice.randrange(1, 14), dice.randrange(1, 133), 0, 0, 0))
+            keepers.send(
+                REPORT.pack(ord("F"), dice.randrange(1, len(_jail.STEPS)), dice.randrange(1, 133), 0, 0, 0)
+            )
         elif letter % 8 == 3:
             await asyncio.sleep(0)
         else:
