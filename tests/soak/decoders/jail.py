@@ -25,8 +25,9 @@ def check_executable(data: bytes) -> None:
         assert_line(fault)
         assert fault.isprintable()
     else:
-        assert data[:4] == b"\x7fELF" and len(data) > executables.HEAD
-        assert int.from_bytes(data[56:58], "little") * executables.SEGMENT < len(data)
+        table, count = int.from_bytes(data[32:40], "little"), int.from_bytes(data[56:58], "little")
+        assert data[:4] == b"\x7fELF" and count > 0
+        assert table + count * executables.SEGMENT <= len(data)
 
 
 def check_arguments(data: bytes) -> None:
@@ -49,7 +50,7 @@ def check_arguments(data: bytes) -> None:
 
 
 def check_reports(data: bytes) -> None:
-    """A keeper's reports, and commands that cross them, in an order that the bytes choose: it ends rightly."""
+    """A keeper's reports, and commands that cross them, in an order of the bytes: it ends rightly."""
     loop().run_until_complete(_reports(data))
 
 
