@@ -56,13 +56,15 @@ class Level(StrEnum):
 
     A = "A"
     B = "B"
+    C = "C"
 
 
 State = Annotated[
     Path, typer.Option("--state", metavar="DIR", help="Where this node keeps its lock; one node each.")
 ]
 AtMost = Annotated[
-    Level, typer.Option("--at-most", help="Use the jail's layers up to this level: B leaves out namespaces.")
+    Level,
+    typer.Option("--at-most", help="The most layers of the jail: B without namespaces, C runs wasm alone."),
 ]
 Name = Annotated[str, typer.Option("--name", metavar="MACHINE", help="The machine's name; else the host's.")]
 Cpus = Annotated[int | None, typer.Option("--cpus", metavar="N", min=1, help="How many CPUs; else all.")]
@@ -127,9 +129,9 @@ def _offer(
 ) -> tuple[Profile, seccomp.Report]:
     """What this machine would offer. Raises BadOfferError, JailError if it must not run anything."""
     report = seccomp.probe(at_most=at_most)
-    if report.missing():
-        raise seccomp.JailError(f"this machine cannot hold a stranger's program: {report.missing()}")
     tags = [runtime.tag for runtime in seccomp.runtimes(report)]
+    if not tags:
+        raise seccomp.JailError(f"this machine cannot hold a stranger's program: {report.missing()}")
     profile = offer(
         machine=name, cpus=cpus, memory=memory, more_cpus=more_cpus, level=report.level, tags=tags
     )

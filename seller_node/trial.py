@@ -16,6 +16,8 @@ MOST_SECONDS = 60.0
 _BASE = 0x400000
 _CODE = bytes.fromhex("b8e7000000 31ff 0f05")  # mov eax, 231 (exit_group); xor edi, edi; syscall
 _ELF, _SEGMENT = struct.Struct("<16sHHIQQQIHHHHHH"), struct.Struct("<IIQQQQQQ")
+# (module (func (export "_start")))
+MODULE = bytes.fromhex("0061736d01000000 010401600000 03020100 070a01065f73746172740000 0a040102000b")
 SOURCE = b"def work(data):\n    return data\n"
 
 
@@ -35,8 +37,9 @@ async def try_all(runtimes: Iterable[Runtime]) -> None:
 
 async def try_one(runtime: Runtime) -> None:
     """Run one program. Raises JailError."""
-    python = runtime.tag.startswith("python/")
-    program, arguments = (SOURCE, ["work", "bytes"]) if python else (smallest_executable(), ["trial"])
+    kind = runtime.tag.partition("/")[0]
+    program = {"python": SOURCE, "wasm": MODULE}.get(kind) or smallest_executable()
+    arguments = ["work", "bytes"] if kind == "python" else ["trial"]
     running = await runtime.start(program, arguments, Limits(memory_mb=LEAST_MEMORY))
     try:
         await running.close_stdin()

@@ -17,9 +17,10 @@ from seccomp import Limits, Runtime
 from tests.seccomp.running import Outcome, compile_static, open_folder, run, runtime_at
 
 LAST = 512
-NATIVE, PYTHON, WASM, ALONE = 1, 2, 4, 8  # as _filter.h numbers them
-# number, name, who may ask: native (N), python (P), wasm (W), native alone in its namespace (A); then what
-# comes of it with arguments of zeros, and of ones. "answer" is a number that is no error.
+NATIVE, PYTHON, WASM, ALONE, TEMPLATE = 1, 2, 4, 8, 20  # as _filter.h numbers them
+# number, name, who may ask: native (N), python (P), wasm and its templates (W), these alone (T), native alone
+# in its namespace (A); then what comes of it with arguments of zeros, and of ones. "answer" is a number that
+# is no error.
 ANSWERED = """
     0 read NPW answer EBADF
     1 write NPW EBADF EBADF
@@ -68,6 +69,7 @@ ANSWERED = """
     230 clock_nanosleep NPW EFAULT EFAULT
     232 epoll_wait N EINVAL EBADF
     233 epoll_ctl N EFAULT EFAULT
+    234 tgkill T EPERM EPERM
     237 mbind NP EPERM EPERM
     257 openat NPW EACCES EACCES
     262 newfstatat NPW EACCES EACCES
@@ -101,7 +103,7 @@ EXCEPTIONS = """
 # Newer kernels show these to no filter; outside of a probe's own trampoline they do nothing, or kill.
 UNFILTERED = {335: "uretprobe", 336: "uprobe"}
 UNFILTERED_OUTCOMES = {"SIGSYS", "SIGILL", "SIGTRAP", "SIGSEGV", "ENXIO", "ENOSYS"}
-LETTERS = {"N": NATIVE, "P": PYTHON, "W": WASM, "A": NATIVE | ALONE}
+LETTERS = {"N": NATIVE, "P": PYTHON, "W": WASM, "T": TEMPLATE, "A": NATIVE | ALONE}
 
 # Where the arguments decide: number and arguments, what a native program gets for it, what it is.
 CHOSEN = """
@@ -196,6 +198,36 @@ CHOSEN = """
     322 -100 0 0 0 0x1000: SIGSYS: a directory
     59 0 0 0: SIGSYS: exec
 """
+CHOSEN_WASM = """
+    9 0 4096 3 0x22 -1 0: answer: memory of its own
+    9 0 4096 5 0x22 -1 0: EPERM: with machine code in it
+    10 0 0 3: answer: mprotect
+    10 0 0 5: EPERM: machine code
+    47 3 0: EBADF: hear what to run with, when that was heard
+    47 4 0: SIGSYS: hear from anybody else
+    56 0x8011: SIGSYS: a copy
+    56 0x50f00: EAGAIN: a thread
+    317 1 0 0: SIGSYS: another filter
+"""
+CHOSEN_TEMPLATE = """
+    9 0 4096 5 0x22 -1 0: EPERM: machine code that is not written yet
+    10 0 0 5: answer: that was written
+    10 0 0 7: EPERM: that can be written
+    47 4 0: EBADF: hear its keeper
+    47 0 0: SIGSYS: hear from anybody else
+    56 0x8011: answer: a copy, minded by its keeper
+    56 17: SIGSYS: a copy, minded by itself
+    56 0x8011 4096: SIGSYS: a copy with a stack of its own
+    56 0x18011: SIGSYS: a copy, with a flag more
+    56 0x50f00: EAGAIN: a thread
+    157 1 9: answer: die with its keeper
+    157 1 0: SIGSYS: outlive it
+    234 self self 0: answer: a signal to itself
+    234 1 1 0: EPERM: to another process
+    317 1 0 0: EFAULT: one filter more
+    317 1 8 0: SIGSYS: one that asks somebody
+    317 0 0 0: SIGSYS: seccomp as of old
+"""
 
 
 def table() -> dict[int, tuple[str, str, str, str]]:
@@ -259,17 +291,20 @@ def test_what_is_not_named_kills_with_and_without_threads(caller: Path) -> None:
     assert found == (LAST + 1) * 3 * 2 * 2
 
 
-@pytest.mark.parametrize("profile", [NATIVE, PYTHON, WASM])
+@pytest.mark.parametrize("profile", [NATIVE, PYTHON, WASM, TEMPLATE])
 def test_what_is_not_named_kills_every_kind_of_program(caller: Path, profile: int) -> None:
     for line in ask(caller, ["sweep", str(profile), str(LAST), "1", "1"]):
         number, _, arguments, _, outcome = line.split()
         assert outcome in expected(int(number), profile, arguments == "ones"), line
 
 
-def test_where_arguments_decide(caller: Path, tmp_path: Path) -> None:
-    chosen = [line.strip().split(": ") for line in CHOSEN.strip().split("\n")]
+@pytest.mark.parametrize(
+    ("profile", "lines"), [(NATIVE, CHOSEN), (WASM, CHOSEN_WASM), (TEMPLATE, CHOSEN_TEMPLATE)]
+)
+def test_where_arguments_decide(caller: Path, tmp_path: Path, profile: int, lines: str) -> None:
+    chosen = [line.strip().split(": ") for line in lines.strip().split("\n")]
     (tmp_path / "lines").write_text("".join(calls + "\n" for calls, *_ in chosen))
-    outcomes = ask(caller, ["chosen", str(NATIVE)], tmp_path / "lines")
+    outcomes = ask(caller, ["chosen", str(profile)], tmp_path / "lines")
     assert [
         [calls, outcome, what] for (calls, _, what), outcome in zip(chosen, outcomes, strict=True)
     ] == chosen
