@@ -2,6 +2,7 @@
 tests and, under root, as an ordinary user too. Each is done outside of the jail first: a test program that
 cannot do it anyway would prove nothing."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -40,12 +41,23 @@ def folder() -> Iterator[Path]:
             (folder / package).mkdir()
             shutil.copy(HERE.parents[1] / package / "__init__.py", folder / package)
         shutil.copytree(HERE / "hostile", folder / "tests/seccomp/hostile")
+        _copy_wasmtime(folder)
         sources = "".join(f'#include "{file}"\n' for file in sorted((HERE / "hostile").glob("*.c")))
         compile_static(sources, folder / "deeds")
         for deed in executables.deeds():
             (folder / deed.name).write_bytes(deed.program)
             (folder / deed.name).chmod(0o755)
         yield folder
+
+
+def _copy_wasmtime(folder: Path) -> None:
+    """For a Python of the ordinary user's, which has no packages of ours."""
+    found = importlib.util.find_spec("wasmtime")
+    if found is not None and found.origin is not None:
+        package = Path(found.origin).parent
+        shutil.copytree(package, folder / "wasmtime")
+        for about in package.parent.glob("wasmtime-*.dist-info"):
+            shutil.copytree(about, folder / about.name)
 
 
 def run_module(folder: Path, name: str, user: str, *arguments: str) -> Any:
@@ -103,7 +115,8 @@ def test_outside_of_the_jail_they_do_it(family: str, controls: dict[str, Seen]) 
         if deed.name in controls and (why := control_fault(deed, controls[deed.name]))
     }
     assert not faults
-    assert any(deed.name in controls for deed in families()[family])
+    if not any(deed.name in controls for deed in families()[family]):
+        pytest.skip("no wasmtime, outside of the jail as in it")
 
 
 def of_level(played: dict[tuple[str, str], dict[str, Any]], user: str, level: str) -> dict[str, Any]:

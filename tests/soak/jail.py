@@ -112,9 +112,9 @@ class Round:
         for kind in kinds:
             if kind in play.HONEST:
                 await play.honest(runtimes[kind], kind, self.native)
-        left = await play.leftovers(play.processes_of(runtimes))
         for runtime in runtimes.values():
             await runtime.close()
+        left = await play.leftovers(0)
         assert not left, left
         assert play.open_descriptors() <= before, f"{play.open_descriptors() - before} descriptors are left"
 

@@ -18,6 +18,12 @@ from typing import Any
 
 from tests.seccomp.hostile.play import INPUT, KEPT, Seen, mark
 from tests.seccomp.hostile.table import Deed, every
+from tests.seccomp.hostile.wasms import assembled
+
+try:
+    import wasmtime
+except ImportError:  # then there are no controls for wasm, and no wasm
+    wasmtime = None  # type: ignore[assignment]
 
 MEMORY = 1 << 30  # bytes of address space
 
@@ -52,8 +58,8 @@ def _ended(out: bytes, errors: bytes, code: int) -> Seen:
     return seen
 
 
-def python(deed: Deed) -> Seen:
-    """Run a source in a copy of this process."""
+def in_a_copy(deed: Deed, run: Callable[[bytes], None]) -> Seen:
+    """Run a source or a module in a copy of this process."""
     outputs = [os.pipe() for _ in range(2)]
     given, give = os.pipe()
     pid = os.fork()
@@ -64,9 +70,10 @@ def python(deed: Deed) -> Seen:
                 os.dup2(end, fd)
             os.close(give)
             sys.stdout = sys.stderr = open(2, "w", closefd=False, buffering=1)  # noqa: SIM115
-            resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+            if deed.kind == "python":
+                resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            _call(deed.program)
+            run(deed.program)
         finally:
             os._exit(70)
     os.close(given)
@@ -77,8 +84,9 @@ def python(deed: Deed) -> Seen:
     (out_fd, _), (errors_fd, _) = outputs
     seen = Seen()
     if "keeper" in deed.outcome:
-        while "begun" not in seen.stderr and (piece := os.read(errors_fd, 100)):
-            seen.stderr += piece.decode()
+        begun_fd = errors_fd if deed.kind == "python" else out_fd
+        while "begun" not in seen.stderr and (piece := os.read(begun_fd, 100)):
+            seen.stderr += piece.decode(errors="replace")
         seen.why = "goes on" if os.waitpid(pid, os.WNOHANG)[0] == 0 else "ended"
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
@@ -117,6 +125,29 @@ def _call(source: bytes) -> None:
         del requests, other
 
 
+def _run_module(program: bytes) -> None:
+    """As a WASI command that was given all files, with what any runtime bounds."""
+    engine = wasmtime.Engine()
+    store = wasmtime.Store(engine)
+    wasi = wasmtime.WasiConfig()
+    wasi.inherit_stdin()
+    wasi.inherit_stdout()
+    wasi.preopen_dir("/", "/")
+    store.set_wasi(wasi)
+    linker = wasmtime.Linker(engine)
+    linker.define_wasi()
+    try:
+        start = linker.instantiate(store, wasmtime.Module(engine, assembled(program))).exports(store)[
+            "_start"
+        ]
+        start(store)
+        os._exit(0)
+    except wasmtime.ExitTrap as end:
+        os._exit(end.code & 0xFF)
+    except (wasmtime.Trap, wasmtime.WasmtimeError, KeyError):
+        os._exit(134)
+
+
 def main() -> None:
     """Run all; one JSON object by name."""
     assert os.geteuid() != 0, "what a program may do as root is no control"
@@ -128,7 +159,9 @@ def main() -> None:
         if deed.kind == "native":
             seen[deed.name] = native(folder, deed, extra)
         elif deed.kind == "python":
-            seen[deed.name] = python(deed)
+            seen[deed.name] = in_a_copy(deed, _call)
+        elif wasmtime is not None:
+            seen[deed.name] = in_a_copy(deed, _run_module)
     assert back
     print(json.dumps({name: asdict(one) for name, one in seen.items()}))
 

@@ -7,6 +7,8 @@ import signal
 from tests.seccomp.hostile.play import INPUT, Seen
 from tests.seccomp.hostile.table import DIES, DOES, Deed
 
+REFUSALS = ("not a static x86_64 ELF executable: ", "not a WebAssembly module: ", "module: ")
+
 
 def fault(deed: Deed, level: str, seen: Seen) -> str:
     """Why this is not how the program should end in the jail; "" if it is."""
@@ -24,8 +26,8 @@ def fault(deed: Deed, level: str, seen: Seen) -> str:
 
 def _is(wanted: str, deed: Deed, seen: Seen) -> bool:
     escaped = "escaped" in seen.stdout
-    if wanted == "refused" and deed.name.startswith("elf_"):
-        return seen.error.startswith("not a static x86_64 ELF executable: ")
+    if wanted == "refused" and deed.kind != "python":
+        return seen.error.startswith(REFUSALS)
     if wanted == "not started":
         return seen.error.startswith("the jail failed at exec: ")
     if seen.error:
@@ -34,6 +36,8 @@ def _is(wanted: str, deed: Deed, seen: Seen) -> bool:
         return (seen.signal, seen.why) == (signal.SIGKILL, "killed by its keeper") and not escaped
     if wanted == "memory limit":
         return seen.why.startswith("killed at its memory limit of ") and seen.signal == 9 and not escaped
+    if wanted == "thread limit":
+        return seen.why.startswith("killed at its limit of ") and seen.signal == 9 and not escaped
     if wanted == "refused":
         return (seen.stdout, seen.status, seen.why) == ("refused", 0, "exited with 0")
     if wanted.startswith("exits "):
@@ -67,7 +71,7 @@ def control_fault(deed: Deed, seen: Seen) -> str:
         good = "escaped" in seen.stdout
     elif deed.control == DIES:
         good = "refused" not in seen.stdout and any(_ends(one, seen) for one in _every(deed.outcome))
-    elif deed.kind == "native" and not deed.name.startswith("elf_"):
+    elif deed.kind == "native" and not deed.program and not deed.name.startswith("elf_"):
         good = "escaped" in seen.stdout or "refused" in seen.stdout
     else:  # a source that fails, an executable that the kernel does not take: it came so far
         good = seen.error != "" or seen.status is not None or seen.signal is not None

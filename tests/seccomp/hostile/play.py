@@ -16,6 +16,7 @@ from pathlib import Path
 
 import seccomp
 from seccomp import InputClosedError, JailError, Limits, Program, Runtime
+from tests.seccomp.hostile import wasms
 from tests.seccomp.hostile.table import Deed, every
 
 MEMORY_MB = {"native": 16, "python": 64, "wasm": 64}
@@ -69,6 +70,8 @@ async def play(runtime: Runtime, deed: Deed, native: bytes) -> Seen:
         if not deed.name.startswith("elf_"):
             program = native
         arguments = ["deeds", deed.name, mark(deed)]
+    if deed.kind == "wasm":
+        program, arguments = wasms.assembled(program), ["module"]
     try:
         running = await runtime.start(program, arguments, Limits(MEMORY_MB[deed.kind], threads=THREADS))
     except JailError as error:
@@ -113,7 +116,7 @@ async def _harass(running: Program, deed: Deed, seen: Seen) -> None:
         seen.read += len(piece)
         begun += piece
     seen.stdout = begun.decode(errors="replace")
-    if deed.kind == "native":
+    if deed.kind != "python":
         feeding = asyncio.ensure_future(_feed(running))
         await asyncio.sleep(0)
     dice = random.Random(deed.name)
@@ -127,7 +130,7 @@ async def _harass(running: Program, deed: Deed, seen: Seen) -> None:
         await _read(running.read_stderr if of_errors else running.read_stdout, seen, 1 << 20)
     running.kill()
     await running.wait()
-    if deed.kind == "native":
+    if deed.kind != "python":
         feeding.cancel()
         await asyncio.gather(feeding, return_exceptions=True)
 
@@ -153,6 +156,7 @@ async def _read(read: Callable[[int], Awaitable[bytes]], seen: Seen, most: int) 
 HONEST: dict[str, tuple[bytes, list[str], str]] = {  # program ("" is the compiled one), arguments, answer
     "native": (b"", ["deeds", "add_up"], "1056"),
     "python": (b"def f(d): return f'{sum(d)} {0.1 + 0.2}'", ["f", "bytes"], "1056 0.30000000000000004"),
+    "wasm": (wasms.ECHO, ["module"], "this was it"),
 }
 
 
@@ -165,9 +169,9 @@ async def play_level(level: str, native: bytes) -> Played:
     before = open_descriptors()
     runtimes = {one.tag.partition("/")[0]: one for one in seccomp.runtimes(report)}
     played.kinds = list(runtimes)
+    running = {kind: await _start_honest(runtimes[kind], kind, native) for kind in runtimes}
     deeds = [deed for deed in every() if deed.kind in runtimes and deed.at(level)]
     random.Random(level).shuffle(deeds)
-    running = {kind: await _start_honest(runtimes[kind], kind, native) for kind in HONEST if kind in runtimes}
     turn = asyncio.Semaphore(AT_ONCE)
 
     async def one(deed: Deed) -> None:
@@ -178,9 +182,12 @@ async def play_level(level: str, native: bytes) -> Played:
     for kind, program in running.items():
         played.honest[f"{kind}, beside them"] = await _honest_answer(program)
         played.honest[f"{kind}, behind them"] = await honest(runtimes[kind], kind, native)
-    played.left += await leftovers(processes_of(runtimes))
+    if "wasm" in runtimes:  # it keeps processes for the modules that it knows
+        await runtimes.pop("wasm").close()
+    played.left += await leftovers(len(runtimes))
     for runtime in runtimes.values():
         await runtime.close()
+    played.left += await leftovers(0)
     if (after := open_descriptors()) > before:
         played.left.append(f"{after - before} descriptors")
     return played
@@ -188,6 +195,7 @@ async def play_level(level: str, native: bytes) -> Played:
 
 async def _start_honest(runtime: Runtime, kind: str, native: bytes) -> Program:
     program, arguments, _ = HONEST[kind]
+    program = wasms.assembled(program)
     return await runtime.start(program or native, arguments, Limits(MEMORY_MB[kind]))
 
 
@@ -196,11 +204,6 @@ async def honest(runtime: Runtime, kind: str, native: bytes) -> str:
     answer = await _honest_answer(await _start_honest(runtime, kind, native))
     assert answer.startswith(f"{HONEST[kind][2]}, exited with 0"), answer
     return answer
-
-
-def processes_of(runtimes: dict[str, Runtime]) -> int:
-    """How many processes these keep for starting others."""
-    return len(runtimes)
 
 
 async def _honest_answer(program: Program) -> str:

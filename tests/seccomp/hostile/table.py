@@ -52,9 +52,9 @@ def native() -> list[Deed]:
 
 def every() -> list[Deed]:
     """All programs of all kinds."""
-    from tests.seccomp.hostile import executables, pythons
+    from tests.seccomp.hostile import executables, pythons, wasms
 
-    return [*native(), *executables.deeds(), *pythons.deeds()]
+    return [*native(), *executables.deeds(), *pythons.deeds(), *wasms.deeds()]
 
 
 def families() -> dict[str, list[Deed]]:

@@ -40,14 +40,14 @@ static long begin(int (*what)(void *), int number, unsigned long flags)
 }
 
 DEED(thread, THREADS, "make a thread, as libraries do", DOES, "A: exits 0; B: exits 0|EAGAIN") { return begin(ends, 0, FLAGS); }
-DEED(thread_bomb, THREADS, "200 threads", DOES, "EAGAIN")
+DEED(thread_bomb, THREADS, "200 threads", DOES, "A: EAGAIN; B: EAGAIN|thread limit")
 {
     for (int i = 0; i < 200; i++)
         if (begin(waits, i, FLAGS) < 0)
             return -1;
     return 0;
 }
-DEED(thread_churn, THREADS, "threads that end at once, over and over", ASKS, "keeper")
+DEED(thread_churn, THREADS, "threads that end at once, over and over", ASKS, "A: keeper; B: keeper|thread limit")
 {
     say("begun\n");
     for (int i = 0;; i++)

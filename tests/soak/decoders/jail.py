@@ -34,7 +34,7 @@ def check_arguments(data: bytes) -> None:
     """Texts, cut at every zero byte: they are sent as they are, or refused in one line."""
     texts = [text.decode("utf-8", "surrogateescape") for text in data.split(b"\xff")]
     try:
-        packet = Launcher("native", ALL)._request(texts, Limits(64))
+        packet = Launcher("native", ALL).request(texts, Limits(64))
     except JailError as error:
         assert_line(str(error))
     else:
