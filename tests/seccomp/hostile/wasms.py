@@ -1,4 +1,5 @@
 """Hostile wasm modules, as text: what is tried is WASI's calls, the sandbox of wasmtime, and its compiler."""
+# ruff: noqa: E501 (a table)
 
 import re
 
