@@ -28,7 +28,7 @@ from pathlib import Path
 
 import seccomp
 from seccomp import Exit, InputClosedError, JailError, Limits, Program, Runtime
-from tests.seccomp.hostile import executables, play, pythons
+from tests.seccomp.hostile import executables, play, pythons, wasms
 from tests.soak import book
 
 LOG = book.ROOT / "var/soak/jail.jsonl"
@@ -53,13 +53,13 @@ WASM = (
 )
 
 
-def changed(data: bytes, dice: random.Random) -> bytes:
-    """A binary with one to four things changed, in its beginning more often than behind."""
+def changed(data: bytes, dice: random.Random, heads: tuple[int, ...] = (64, 120, 400)) -> bytes:
+    """A binary with one to four things changed; more often in its first bytes, of which there are so many."""
     new = bytearray(data)
     for _ in range(dice.randint(1, 4)):
         if not new:
             break
-        most = min(len(new), dice.choice((64, 120, 400, len(new))))
+        most = min(len(new), dice.choice((*heads, len(new))))
         at = dice.randrange(most)
         what = dice.randrange(6)
         if what == 0:
@@ -83,6 +83,59 @@ def text_of(dice: random.Random) -> str:
     """A word that one may not expect in a start."""
     return dice.choice(("f", "bytes", "json", "", "x" * 70_000, "\0", "\ud800", "\u2028\u202e", "class",
                         "-", "\n", "\uff46", "--help", "9", "a" * dice.randrange(300)))  # fmt: skip
+
+
+OPERATIONS = {
+    "i32": ("add", "sub", "mul", "div_s", "rem_u", "and", "xor", "shl", "shr_s", "rotl"),
+    "i64": ("add", "sub", "mul", "div_u", "rem_s", "or", "xor", "shl", "shr_u", "rotr"),
+    "f64": ("add", "sub", "mul", "div", "min", "max", "copysign"),
+    "f32": ("add", "sub", "mul", "div", "min", "max", "copysign"),
+}
+CASTS = {
+    "i32": ("i32.wrap_i64", "i64"), "i64": ("i64.trunc_sat_f64_s", "f64"), "f64": ("f64.promote_f32", "f32"),
+    "f32": ("f32.convert_i32_u", "i32"),
+}  # fmt: skip
+
+
+def expression(dice: random.Random, kind: str, depth: int) -> str:
+    """An expression of a kind of number that is well typed, whatever it comes to."""
+    below = depth - 1
+    what = dice.randrange(9) if depth else 0
+    if what == 0:
+        number = dice.choice(ODD) if kind[0] == "i" else dice.choice((0, 1, -1, 0.1, 1e30))
+        return f"({kind}.const {number % (1 << int(kind[1:])) if kind[0] == 'i' else number})"
+    if what == 1:
+        return f"(local.get ${kind})"
+    if what == 2:
+        return f"(local.tee ${kind} {expression(dice, kind, below)})"
+    if what == 3:
+        address = expression(dice, "i32", below)
+        mask = f"(i32.and (i32.const {dice.choice((0xFFF8, 0xFFF8, 0xFFF8, 0x3FFFF))}) {address})"
+        return f"({kind}.load offset={dice.choice((0, 0, 8, 4294967295))} {mask})"
+    if what == 4:
+        one, other, test = (expression(dice, of, below) for of in (kind, kind, "i32"))
+        return f"(select {one} {other} {test})"
+    if what == 5:
+        one, other, test = (expression(dice, of, below) for of in (kind, kind, "i32"))
+        return f"(if (result {kind}) {test} (then {one}) (else {other}))"
+    if what == 6:
+        cast, source = CASTS[kind]
+        return f"({cast} {expression(dice, source, below)})"
+    if what == 7:
+        start = f"(i32.store (i32.and (i32.const 0xFFF8) {expression(dice, 'i32', below)}) (i32.const 7))"
+        value, test = expression(dice, kind, below), expression(dice, "i32", below)
+        return f"(block (result {kind}) {start} (br_if 0 {value} {test}))"
+    operation = dice.choice(OPERATIONS[kind])
+    return f"({kind}.{operation} {expression(dice, kind, below)} {expression(dice, kind, below)})"
+
+
+def wasm_of(dice: random.Random) -> str:
+    """The text of a module that is made up, with some functions of arithmetic, memory and branches."""
+    locals_ = "".join(f"(local ${kind} {kind})" for kind in OPERATIONS)
+    bodies = [expression(dice, "i64", dice.randrange(1, 7)) for _ in range(dice.randrange(1, 5))]
+    functions = "".join(f"(func $f{at} (result i64) {locals_} {body})" for at, body in enumerate(bodies))
+    calls = "".join(f"(drop (call $f{at}))" for at in range(len(bodies)))
+    return f'(module (memory (export "memory") 1 4) {functions} (func (export "_start") {calls}))'
 
 
 class Round:
@@ -130,8 +183,9 @@ class Round:
                 ["f", "bytes"] if dice.random() < 0.8 else [text_of(dice) for _ in range(dice.randrange(4))]
             )
         else:
-            good = dice.choice(self.modules) if kind == "wasm" else self.executable()
-            program = changed(good, dice) if dice.random() < 0.9 else good
+            good = self.module() if kind == "wasm" else self.executable()
+            heads = () if kind == "wasm" else (64, 120, 400)
+            program = changed(good, dice, heads) if dice.random() < 0.7 else good
             arguments = [text_of(dice) for _ in range(dice.randrange(4))] if dice.random() < 0.3 else ["x"]
         return kind, program, arguments, commands
 
@@ -144,12 +198,18 @@ class Round:
             return executables.elf()
         return dice.choice(executables.deeds()).program
 
+    def module(self) -> bytes:
+        """One to be changed: a small one, or one that is made up."""
+        if self.dice.random() < 0.3:
+            return self.dice.choice(self.modules)
+        return wasms.assembled(wasm_of(self.dice).encode())
+
     def limits(self) -> Limits:
         """Some that make sense, if not much."""
         dice = self.dice
         return Limits(
-            dice.choice((1, 2, 8, 64, 64, 64)), nice=dice.choice((0, 39)), threads=dice.choice((1, 4, 64)),
-            cpu_s=dice.choice((None, 1)), wall_s=dice.choice((None, None, 0.001, 1.0)),
+            dice.choice((1, 8, 64, 64, 64, 64)), nice=dice.choice((0, 39)), threads=dice.choice((1, 4, 64)),
+            cpu_s=dice.choice((None, 1)), wall_s=dice.choice((None, None, None, 0.001, 1.0)),
             idle=dice.random() < 0.1,
         )  # fmt: skip
 
@@ -164,6 +224,8 @@ class Round:
         finally:
             running.close()
         check_end(end)
+        if runtime.tag.startswith("wasm"):
+            assert end.signal in (None, 9), f"a module crashed its host: {end}"
         return "killed" if end.signal else f"exit {end.status}" if end.status in (0, 1) else "exit"
 
     async def _live(self, running: Program, commands: bytes) -> Exit:

@@ -317,6 +317,13 @@ DEED(never_reads, ENDLESS, "never read its input", ASKS, "keeper")
     for (;;)
         pause_for_ever();
 }
+DEED(reads_endless, ENDLESS, "read an input that has no end", ASKS, "keeper")
+{
+    say("begun\n");
+    for (;;)
+        if (read(0, buffer, sizeof buffer) < 0)
+            return -1;
+}
 DEED(never_closes, ENDLESS, "close its output and go on", ASKS, "keeper")
 {
     say("begun\n");

@@ -137,9 +137,8 @@ def _run_module(program: bytes) -> None:
     linker = wasmtime.Linker(engine)
     linker.define_wasi()
     try:
-        start = linker.instantiate(store, wasmtime.Module(engine, assembled(program))).exports(store)[
-            "_start"
-        ]
+        instance = linker.instantiate(store, wasmtime.Module(engine, assembled(program)))
+        start: Any = instance.exports(store)["_start"]
         start(store)
         os._exit(0)
     except wasmtime.ExitTrap as end:

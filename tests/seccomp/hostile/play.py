@@ -93,11 +93,16 @@ async def play(runtime: Runtime, deed: Deed, native: bytes) -> Seen:
 
 async def _finish(running: Program, deed: Deed, seen: Seen) -> None:
     """Feed it a little, read all."""
-    with suppress(InputClosedError):
-        await running.write(INPUT)
-    await running.close_stdin()
-    out, errors = await asyncio.gather(
-        _read(running.read_stdout, seen, MOST_READ), _read(running.read_stderr, seen, MOST_READ)
+
+    async def feed() -> None:
+        if "endless_input" in deed.name:
+            await _feed(running)
+        with suppress(InputClosedError):
+            await running.write(INPUT)
+        await running.close_stdin()
+
+    _, out, errors = await asyncio.gather(
+        feed(), _read(running.read_stdout, seen, MOST_READ), _read(running.read_stderr, seen, MOST_READ)
     )
     seen.stdout, seen.stderr = out.decode(errors="replace"), errors.decode(errors="replace")
 
@@ -139,7 +144,7 @@ async def _feed(running: Program) -> None:
     """Input without end."""
     try:
         while True:
-            await running.write(bytes(4096))
+            await running.write(bytes(1 << 16))
     except InputClosedError:
         pass
 

@@ -71,6 +71,14 @@ DEED(execveat_again, FORK, "run the program's descriptor once more", ASKS, "EBAD
 {
     return syscall(SYS_execveat, 3, "", echo, (char *[]){0}, 0x1000);
 }
+DEED(execveat_pipe, FORK, "run a pipe that has the program's old descriptor", ASKS, "EACCES")
+{
+    int ends[2];
+    close(3);
+    if (syscall(SYS_pipe2, ends, 0) || write(ends[1], "#!/bin/echo escaped\n", 20) < 0)
+        return -1;
+    return syscall(SYS_execveat, 3, "", echo, (char *[]){0}, 0x1000);
+}
 DEED(uselib, FORK, "load a library (uselib)", ASKS, "SIGSYS") { return syscall(SYS_uselib, "/not/there"); }
 
 #define OTHERS "other processes"

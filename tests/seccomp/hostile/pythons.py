@@ -199,6 +199,7 @@ TABLE: dict[str, tuple[str, str, str, str, str]] = {
                        "raises _pickle.UnpicklingError|raises OverflowError",
                        "pickle.loads(b'\\x8e' + (1 << 60).to_bytes(8, 'little') + b'x')"),
     "py_pickle_bad": (PICKLES, "a pickle of random bytes", ASKS, "exits 1", "pickle.loads(bytes(range(128, 256)))"),
+    "py_endless_input": (PICKLES, "read an input that has no end", ASKS, "raises MemoryError", "pass"),
     "py_json_deep": (PICKLES, "JSON nested without end", ASKS, "raises RecursionError", "json.loads('[' * 100_000)"),
     "py_result_none": (PICKLES, "a result that is no bytes", ASKS, "raises TypeError", "return 7"),
     "py_result_lies": (PICKLES, "a result that lies about itself", ASKS, "exits 0|exits 1",
