@@ -72,7 +72,7 @@ def in_a_copy(deed: Deed, run: Callable[[bytes], None]) -> Seen:
             sys.stdout = sys.stderr = open(2, "w", closefd=False, buffering=1)  # noqa: SIM115
             if deed.kind == "python":
                 resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
             run(deed.program)
         finally:
             os._exit(70)
@@ -152,7 +152,7 @@ def main() -> None:
     assert os.geteuid() != 0, "what a program may do as root is no control"
     folder = Path(sys.argv[1])
     back, extra = os.pipe()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
     seen = {}
     for deed in every():
         if deed.kind == "native":
