@@ -75,7 +75,8 @@ class Template(Program):
         said = b""
         while piece := await self.read_stderr(1 << 16):
             said = (said + piece)[:_MOST_WHY]
-        text = " ".join(said.decode(errors="replace").split())
+        text = "".join(c if c.isprintable() else " " for c in said.decode(errors="replace"))
+        text = " ".join(text.split())
         if end.signal is not None:
             most = f"with at most {self._limits.memory_mb} MiB" + (f": {text}" if text else "")
             return f"module: its compiler was {end.why}, {most}"
