@@ -16,6 +16,7 @@ from pathlib import Path
 
 import seccomp
 from seccomp import InputClosedError, JailError, Limits, Program, Runtime
+from seccomp.cgroups import find_place
 from tests.seccomp.hostile import wasms
 from tests.seccomp.hostile.table import Deed, every
 
@@ -193,6 +194,9 @@ async def play_level(level: str, native: bytes) -> Played:
     for runtime in runtimes.values():
         await runtime.close()
     played.left += await leftovers(0)
+    if any(layer.name == "cgroup" and layer.works for layer in report.layers):
+        groups = Path(find_place().path).glob(f"corehour-{os.getpid()}-*")
+        played.left += map(str, groups)
     if (after := open_descriptors()) > before:
         played.left.append(f"{after - before} descriptors")
     return played
