@@ -195,8 +195,7 @@ async def play_level(level: str, native: bytes) -> Played:
         await runtime.close()
     played.left += await leftovers(0)
     if any(layer.name == "cgroup" and layer.works for layer in report.layers):
-        groups = Path(find_place().path).glob(f"corehour-{os.getpid()}-*")
-        played.left += map(str, groups)
+        played.left += groups_left()
     if (after := open_descriptors()) > before:
         played.left.append(f"{after - before} descriptors")
     return played
@@ -237,6 +236,11 @@ async def leftovers(zygotes: int, looks: int = 200) -> list[str]:
     for folder in map(Path, ("/tmp", "/dev/shm", "/var/tmp", "/dev/mqueue")):
         left += [str(file) for file in folder.glob(f"{marked}*")]
     return left
+
+
+def groups_left() -> list[str]:
+    """Control groups of programs of this process that are still there."""
+    return [str(group) for group in Path(find_place().path).glob(f"corehour-{os.getpid()}-*")]
 
 
 def descendants(pid: int) -> dict[int, str]:
