@@ -2,12 +2,15 @@
 tests and, under root, as an ordinary user too. Each is done outside of the jail first: a test program that
 cannot do it anyway would prove nothing."""
 
+import asyncio
 import importlib.util
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,13 +20,14 @@ from typing import Any
 import pytest
 
 import seccomp
+from seccomp import Exit, Runtime
 from tests.docs.document import parts
 from tests.seccomp.hostile import executables, play, report
 from tests.seccomp.hostile.judge import control_fault, fault
 from tests.seccomp.hostile.play import HONEST, Seen
 from tests.seccomp.hostile.reasons import REASONS
 from tests.seccomp.hostile.table import Deed, every, families
-from tests.seccomp.running import compile_static, open_folder
+from tests.seccomp.running import LIMITS, compile_static, open_folder, runtime_at
 from tests.seccomp.test_users import find_python
 
 HERE = Path(__file__).parent
@@ -154,6 +158,31 @@ def test_beside_and_behind_them_all_honest_programs_run_and_nothing_is_left(
     assert one["left"] == []
 
 
+@pytest.mark.parametrize("level", ["A", "B"])
+def test_commands_that_race_with_the_end_do_not_change_what_is_told(folder: Path, level: str) -> None:
+    program, dice = (folder / "deeds").read_bytes(), random.Random(level)
+
+    async def one(runtime: Runtime) -> Exit:
+        running = await runtime.start(program, ["deeds", "say_escaped"], LIMITS)
+        for _ in range(dice.randrange(4)):
+            dice.choice((running.freeze, running.resume, running.quit, running.quit))()
+            if dice.random() < 0.5:
+                await asyncio.sleep(dice.random() / 500)
+        dice.choice((running.resume, running.resume, running.kill))()
+        end = await running.wait()
+        running.close()
+        return end
+
+    async def go() -> Counter[str]:
+        async with runtime_at(level) as runtime:
+            ends = [end for _ in range(20) for end in await asyncio.gather(*(one(runtime) for _ in range(5)))]
+        assert all((end.status is None) != (end.signal is None) and end.cpu_us > 0 for end in ends), ends
+        return Counter(end.why for end in ends)
+
+    ends = asyncio.run(go())
+    assert set(ends) <= {"exited with 0", "killed by its keeper"} and ends.total() == 100
+
+
 def test_the_judge_can_say_no() -> None:
     killed = Seen("ready\n", signal=31, why="killed by seccomp (SIGSYS)", bytes_out=6, read=6)
     deed = Deed("native", "x", "x", "x", "DOES", "A: SIGSYS; B: EACCES|keeper")
@@ -169,8 +198,6 @@ def test_the_judge_can_say_no() -> None:
 
 
 def test_leftovers_would_be_found() -> None:
-    import asyncio
-
     mark = Path(f"/tmp/{play.mark(DEEDS['create'])}")
     child = subprocess.Popen(["sleep", "60"])
     mark.touch()
