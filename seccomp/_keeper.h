@@ -131,7 +131,7 @@ static bool hear_program(bool *ready, bool *failed)
 }
 
 /* A command of the node: one letter. End of file: the node is gone, or wants no more of it. */
-static void hear_node(pid_t program, bool *frozen)
+static void hear_node(pid_t program, bool *frozen, bool *killed)
 {
     char command;
     ssize_t length = recv(CONTROL, &command, 1, 0);
@@ -150,20 +150,20 @@ static void hear_node(pid_t program, bool *frozen)
     else if (command == 'Q')
         kill(program, SIGQUIT);
     else
-        kill(program, SIGKILL);
+        *killed = kill(program, SIGKILL) == 0;
 }
 
 static void watch(const struct jail *jail, struct meter meter, pid_t program, int pidfd) __attribute__((noreturn));
 static void watch(const struct jail *jail, struct meter meter, pid_t program, int pidfd)
 {
     struct pollfd events[3] = {{KEEPERS_STATUS, POLLIN, 0}, {CONTROL, POLLIN, 0}, {pidfd, POLLIN, 0}};
-    bool ready = false, failed = false, frozen = false;
+    bool ready = false, failed = false, frozen = false, killed = false;
     enum reason reason = NO_REASON;
     struct rusage usage;
     int status, count, pause = -1;
 
     for (;;) {
-        count = poll(events, 3, frozen ? -1 : pause);
+        count = poll(events, 3, frozen || killed ? -1 : pause); /* what dies looks like one that hides */
         if (count < 0 && errno != EINTR)
             break;
         if (count == 0 && (reason = measure(jail, &meter, &pause)) != NO_REASON) {
@@ -178,7 +178,7 @@ static void watch(const struct jail *jail, struct meter meter, pid_t program, in
                 pause = PAUSE_LEAST;
         }
         if (events[1].revents)
-            hear_node(program, &frozen);
+            hear_node(program, &frozen, &killed);
         if (events[2].revents && events[0].fd < 0)
             break;
     }

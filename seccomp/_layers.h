@@ -108,8 +108,10 @@ static bool is_per_copy(__rlimit_resource_t what)
 static int set_limits(const struct jail *jail)
 {
     const bool native = jail->profile == NATIVE, several = native || jail->profile == TEMPLATE;
+    /* A core of 1 byte is the one that is not even handed to a program that the machine has for cores (which runs
+     * as root and would read a stranger's memory): with 0 it would be. */
     const struct { __rlimit_resource_t what; uint64_t most; } limits[] = {
-        {RLIMIT_CORE, 0}, {RLIMIT_FSIZE, 0}, {RLIMIT_MEMLOCK, 0}, {RLIMIT_MSGQUEUE, 0}, {RLIMIT_RTPRIO, 0},
+        {RLIMIT_CORE, 1}, {RLIMIT_FSIZE, 0}, {RLIMIT_MEMLOCK, 0}, {RLIMIT_MSGQUEUE, 0}, {RLIMIT_RTPRIO, 0},
         {RLIMIT_SIGPENDING, 64}, {RLIMIT_STACK, jail->stack}, {RLIMIT_CPU, jail->cpu_seconds + 2},
         {RLIMIT_NOFILE, several ? MOST_DESCRIPTORS : 3}, {RLIMIT_NPROC, native ? jail->tasks : 0},
         {RLIMIT_DATA, jail->data}, {RLIMIT_AS, jail->address_space},

@@ -272,10 +272,8 @@ class Program:
     def _hear_keeper(self) -> None:
         try:
             packet = self._control.recv(_REPORT.size)
-        except BlockingIOError:
-            return
-        except ConnectionResetError:
-            packet = b""
+        except (BlockingIOError, ConnectionResetError):
+            return  # reset: it left a command of ours unread; once that is told, its last report can be read
         if not packet:
             if not self._started.done():
                 self._fail(

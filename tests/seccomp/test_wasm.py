@@ -565,7 +565,7 @@ def test_what_is_around_a_program(level: str) -> None:
     if "Seccomp_filters" in one:
         assert int(one["Seccomp_filters"]) == int(template["Seccomp_filters"]) + 1
     for text in (its_limits, template_limits):
-        assert "Max core file size 0 0" in text and "Max file size 0 0" in text
+        assert "Max core file size 1 1" in text and "Max file size 0 0" in text
     assert "Max processes 0 0 " in its_limits and "Max open files 3 3 " in its_limits
     assert "Max processes 0 " in template_limits, "no copies but those that are asked for"
 
