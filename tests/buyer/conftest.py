@@ -119,7 +119,7 @@ class Town:
             process = self.start(
                 *("seller_node", "run", "--price", price, "--cpus", str(cpus), "--name", name),
                 *("--memory", str(memory_mb * cpus), "--allow-more-cpus", "--creds", creds),
-                *("--state", self.directory / f"{name}.state"),
+                *("--state", self.directory / f"{name}.state", "--benchmark-seconds", "0.1"),
                 stdout=log,
                 stderr=log,
             )
