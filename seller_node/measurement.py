@@ -51,7 +51,7 @@ class Measuring:
         copies = [cpus[number % len(cpus)] for number in range(profile.cpus)]
         score = await measure(runtime, copies, seconds=self.seconds, nice=NICE)
         say(f"measured: {described(score)}")
-        if score.cpu_percent < QUIET_PERCENT:
+        if score.cpu_percent < QUIET_PERCENT and profile.cpus <= len(cpus):
             say("this machine is busy: measure again when it is quiet (--measure)")
         if keep:
             _keep(self.directory / FILE, about, score)
