@@ -6,6 +6,7 @@ reader acts only on whole commits. A part 1 begins anew: the parts of a writer t
 """
 
 from collections.abc import Iterator
+from typing import Annotated
 
 import msgspec
 
@@ -19,6 +20,8 @@ PART_BYTES = 512 * 1024  # of a body in one message; NATS takes 1 MiB by default
 MOST_PARTS = 10_000
 PART_HEADER = 8  # bytes before the body's: part and number of parts, 32 bits each, big-endian
 
+Whole = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
 
 class Commit(msgspec.Struct, rename={"number": "commit"}, omit_defaults=True, forbid_unknown_fields=True):
     """A commit: its number (from 1), the chain, the requests it answers, and the events.
@@ -28,11 +31,11 @@ class Commit(msgspec.Struct, rename={"number": "commit"}, omit_defaults=True, fo
     (sequence of the request, event). `hash` is the SHA-256 of its own body, and not in it.
     """
 
-    number: int
+    number: Whole
     previous: str
-    rules: int
-    first: int
-    last: int
+    rules: Whole
+    first: Whole
+    last: Whole
     requests: str
     digest: str
     events: tuple[tuple[int, AnyEvent], ...]
@@ -42,15 +45,16 @@ class Commit(msgspec.Struct, rename={"number": "commit"}, omit_defaults=True, fo
 class Heading(msgspec.Struct, rename={"number": "commit"}):
     """A commit without its events, for who checks the chain only."""
 
-    number: int
+    number: Whole
     previous: str
-    first: int
-    last: int
+    first: Whole
+    last: Whole
     requests: str
 
 
 _DECODER = msgspec.json.Decoder(Commit)
 _HEADINGS = msgspec.json.Decoder(Heading)
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -65,8 +69,8 @@ def decode(body: bytes) -> Commit:
     """The commit in a body. Raises BadRecordError."""
     try:
         commit = _DECODER.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRecordError(one_line(f"not a commit: {error}")) from error
+    except UNREADABLE as error:
+        raise _refusal(error) from error
     if commit.hash:
         raise BadRecordError("not a commit: it says its own hash")
     if not 1 <= commit.rules <= RULES:
@@ -81,8 +85,13 @@ def heading(body: bytes) -> Heading:
     """What a body says besides the events, at a tenth of the cost. Raises BadRecordError."""
     try:
         return _HEADINGS.decode(body)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise BadRecordError(f"not a commit: {error}") from error
+    except UNREADABLE as error:
+        raise _refusal(error) from error
+
+
+def _refusal(error: Exception) -> BadRecordError:
+    """Why a body is no commit; it may be a stranger's bytes."""
+    return BadRecordError(one_line(f"not a commit: {error}"))
 
 
 def parts(body: bytes, size: int = PART_BYTES) -> Iterator[bytes]:

@@ -170,6 +170,8 @@ def run(options: argparse.Namespace) -> bool:
     print(f"{before} of {options.inputs} inputs were done before", flush=True)
     good = [do(jobs(options, int(options.inputs * part)), options.jobs) for part in (FIRST, 1.0)]
     print(table(every))
+    if not all(good):
+        print("some failed: each is named above, with the command that has it again")
     return all(good)
 
 

@@ -28,6 +28,11 @@ FAULTS = [
     ("end", b'{"status":null,"signal":null,"cpu_us":0,"memory_kb":0,"why":' + DEEP + b"}"),
     ("commit", b'{"commit":"\xff"}'),
     ("commit", b'{"commit":1,"rules":' + DEEP + b"}"),
+    (
+        "commit",
+        b'{"commit":1,"previous":"","rules":%d,"first":1,"last":1,"requests":"","digest":"","events":[]}'
+        % 10**4000,
+    ),
     ("event", DEEP),
     ("feed", b'\0{"n":1,"commit":1,"now_us":1,"events":[7]}'),
     ("feed", b'\0{"n":1,"commit":1,"now_us":1,"events":null}'),
