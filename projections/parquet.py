@@ -14,7 +14,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from events.commit import Commit
+from events.commit import Packed
 from events.records import Event
 from exchange.state import State
 from projections import ledger
@@ -57,7 +57,7 @@ class ParquetFiles:
             table.close()
         discard(self._partial)
 
-    def __call__(self, commit: Commit, request: int, event: Event, state: State) -> None:
+    def __call__(self, commit: Packed, request: int, event: Event, state: State) -> None:
         """The next event."""
         when = self._clock.when(commit, request, state)
         self._place = self._place + 1 if commit.number == self._commit else 1

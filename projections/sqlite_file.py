@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from events.commit import Commit
+from events.commit import Packed
 from events.records import Event
 from events.wire import dumps
 from exchange.state import State
@@ -80,7 +80,7 @@ class SqliteFile:
         self._connection.close()
         discard(self._partial)
 
-    def __call__(self, commit: Commit, request: int, event: Event, state: State) -> None:
+    def __call__(self, commit: Packed, request: int, event: Event, state: State) -> None:
         """The next event."""
         when = self._clock.when(commit, request, state)
         trade = ledger.trade(when, event, state)

@@ -15,7 +15,7 @@ import pytest
 
 from bench.log_made import make
 from events import records as r
-from events.commit import Commit
+from events.commit import Commit, Packed
 from exchange.state import State
 from projections import accounts, contracts, parquet, sqlite_file
 from projections.ledger import STATEMENT
@@ -169,7 +169,7 @@ def test_what_is_there_is_not_replaced_and_what_fails_leaves_nothing(
 ) -> None:
     path = tmp_path / "then"
 
-    def stop(commit: Commit, request: int, event: r.Event, state: State) -> None:
+    def stop(commit: Packed, request: int, event: r.Event, state: State) -> None:
         files(commit, request, event, state)
         if commit.number == len(commits) // 2:
             raise KeyboardInterrupt
