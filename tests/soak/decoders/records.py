@@ -21,8 +21,9 @@ def bodies() -> list[bytes]:
 
 
 def check_commit(data: bytes) -> None:
-    """A body is a commit that encodes to what decodes to the same, or it is refused in one line; so is it when
-    its events are decoded one at a time."""
+    """A body is a commit that encodes to what decodes to the same, or it is refused in one line; so it is
+    when its events are decoded one at a time.
+    """
     try:
         events = tuple(decode_packed(data).events)
     except BadRecordError as error:
