@@ -12,6 +12,7 @@ from events.requests import INT32
 from events.wire import dumps, loads
 from seccomp import Runtime
 from seccomp.benchmark import SECONDS, BenchmarkError, Score, measurable, measure, program_of
+from seller_node.lines import many
 from seller_node.place import PlaceTakenError
 from seller_node.profile import BadOfferError, Profile, cpu_numbers
 from seller_node.run import NICE
@@ -47,7 +48,7 @@ class Measuring:
         if not self.anew and (kept := _kept(self.directory / FILE, about)):
             say(f"measured before: {described(kept)}")
             return kept
-        say(f"measuring {profile.cpus} CPUs, for about {self.seconds:g} s ...")
+        say(f"measuring {many(profile.cpus, 'CPU')}, for about {self.seconds:g} s ...")
         copies = [cpus[number % len(cpus)] for number in range(profile.cpus)]
         score = await measure(runtime, copies, seconds=self.seconds, nice=NICE)
         say(f"measured: {described(score)}")
@@ -69,8 +70,8 @@ class Measuring:
 def described(score: Score) -> str:
     """A score for a person."""
     return (
-        f"{score.mips} mips and {score.mflops} mflops a CPU, {score.copies} at once in {score.runtime}, "
-        f"which had {score.cpu_percent}% of them"
+        f"{score.mips} mips and {score.mflops} mflops a CPU; {score.copies} at once in {score.runtime}, "
+        f"with {score.cpu_percent}% of a CPU each"
     )
 
 

@@ -33,7 +33,7 @@ def test_what_was_measured_is_kept_until_something_changes(tmp_path: Path) -> No
         try:
             measuring = Measuring(tmp_path, seconds=0.05)
             await score(measuring, keep=False)
-            assert "measuring 1 CPUs" in lines[0] and not (tmp_path / FILE).exists()
+            assert "measuring 1 CPU," in lines[0] and not (tmp_path / FILE).exists()
             first = await score(measuring)
             assert "measuring" in lines[0] and first.mips > 0 and first.mflops > 0
             assert await score(measuring) == first and "measured before" in lines[0]
