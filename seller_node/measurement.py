@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from events.requests import INT32
 from events.wire import dumps, loads
 from seccomp import Runtime
@@ -94,8 +96,8 @@ def _kept(path: Path, about: dict[str, Any]) -> Score | None:
     """The score in a file, if it is one, and about just this."""
     try:
         found = loads(path.read_bytes())
-        return Score(**found["score"]) if found["about"] == about else None
-    except (OSError, ValueError, KeyError, TypeError):
+        return msgspec.convert(found["score"], Score) if found["about"] == about else None
+    except (OSError, ValueError, KeyError, TypeError, msgspec.ValidationError):
         return None
 
 
