@@ -131,6 +131,7 @@ def offer(terminal: Terminal) -> "subprocess.Popen[str]":
     """`seller_node run`, until its machine is ready."""
     checked = terminal.asked("seller_node", "check", "--cpus", "1", "--memory", "256", *BRIEFLY)
     assert checked["refusal"] == "" and "native/x86_64-linux" in checked["runtimes"]
+    assert checked["offer"]["numbers"]["mips"] > 0 < checked["offer"]["numbers"]["mflops"]
     node = terminal.start(
         *("seller_node", "run", "--price", "0.02", "--name", "m1", "--cpus", "2", "--allow-more-cpus"),
         *("--memory", "512", *BRIEFLY, *seed_of("sam"), "--json"),
@@ -167,7 +168,7 @@ def run_jobs(terminal: Terminal, walk: Path) -> None:
     for name, n in (("a", 1), ("b", 1_000_000), ("c", 7)):
         (here / "in" / name).write_text(f"5 {n}\n")
     job = ("buyer", "run", "--cpus", "2", "--max-price", "0.05", *bea)
-    native = (*job, "--max-cost", "1", "--screen", "memory_mb>=128", "--input", "in/*", "--output", "out")
+    native = (*job, "--max-cost", "1", "--screen", "memory_mb>=128 mips>=1", "--input", "in/*", "--output", "out")
     planned = terminal.asked(*native, "--dry-run", "--", walk)
     assert planned and not (here / "out").exists()
     assert terminal.asked("buyer", "orders", "--all", *bea) == [], "a dry run sends nothing"
