@@ -168,7 +168,8 @@ def run_jobs(terminal: Terminal, walk: Path) -> None:
     for name, n in (("a", 1), ("b", 1_000_000), ("c", 7)):
         (here / "in" / name).write_text(f"5 {n}\n")
     job = ("buyer", "run", "--cpus", "2", "--max-price", "0.05", *bea)
-    native = (*job, "--max-cost", "1", "--screen", "memory_mb>=128 mips>=1", "--input", "in/*", "--output", "out")
+    screened = ("--screen", "memory_mb>=128 mips>=1")
+    native = (*job, "--max-cost", "1", *screened, "--input", "in/*", "--output", "out")
     planned = terminal.asked(*native, "--dry-run", "--", walk)
     assert planned and not (here / "out").exists()
     assert terminal.asked("buyer", "orders", "--all", *bea) == [], "a dry run sends nothing"
