@@ -34,14 +34,27 @@ class Session:
         finally:
             await self.end_runs()
 
+    def quit(self) -> bool:
+        """SIGQUIT to what runs; whether there is something."""
+        return self._run is not None and self._run.quit()
+
+    async def finish(self, seconds: float) -> None:
+        """Listen no more, and end what runs: SIGQUIT, so many seconds, SIGKILL; how it ended is told."""
+        await self._stop_reading()
+        if self._run:
+            await self._run.finish(seconds)
+
     async def end_runs(self) -> None:
         """Listen no more, and end what runs, at once."""
-        if self._reading:
-            self._reading.cancel()
-            await asyncio.gather(self._reading, return_exceptions=True)
+        await self._stop_reading()
         if self._run:
             await self._run.abandon()
         self._programs.clear()
+
+    async def _stop_reading(self) -> None:
+        if self._reading:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
 
     def freeze(self) -> None:
         """Stop what runs (R22)."""
@@ -56,6 +69,7 @@ class Session:
     async def _read(self) -> None:
         try:
             while frame := await self.link.receive():
+                await self._jails.down.take(len(frame.payload))
                 await self._take(frame)
         except LinkClosedError as error:
             log.debug("contract %d: %s", self.link.contract, error)

@@ -22,9 +22,13 @@ from events.log import NotAdmittedError
 from events.pages import whole
 from links.endpoint import Endpoint
 from links.link import Link
-from seccomp import probe, runtimes
-from seller_node.node import Node, end_tasks
-from seller_node.profile import offer
+from seccomp import probe
+from seller_node.bandwidth import Bandwidth
+from seller_node.node import Node
+from seller_node.offering import find_offering
+from seller_node.policy import Policy, Priority
+from seller_node.profile import cpu_numbers
+from seller_node.tasks import end_tasks
 from tests.seccomp.processes import alive
 from tests.seller_node.programs import program
 from tests.seller_node.stage import give, jailed, outcome, start, started, until
@@ -215,7 +219,7 @@ def test_the_life_of_a_node(market: Market, tmp_path: Path) -> None:
         voted = await on.happened("voted", 2, account=on.seller.public, hour=2)
         assert {(event["contract"], event["good"]) for event in voted} == {(first, True), (second, False)}
         assert earned == 4 * (PRICE - PRICE // 100)
-        await on.said(lines, "2 contracts, 4 hours charged (0 not paid), 0.079200 earned; 1 run,")
+        await on.said(lines, "2 contracts, 4 hours charged (0 not paid), 0.079200 earned; 2 runs,")
         code, text, _ = await on.ask("statement", "--json")
         assert json.loads(text)["closing"] == {"free": earned, "held": 0}
         code, text, _ = await on.ask("statement")
@@ -308,9 +312,10 @@ def test_without_an_exchange_programs_stand_still_until_it_is_heard(
     async def test(on: Trading) -> None:
         report, lines = probe(), list[str]()
         client = await Client.connect(market.server, on.seller, name="seller_node")
-        found = {runtime.tag: runtime for runtime in runtimes(report)}
-        offered = offer(machine="m1", cpus=1, memory=256, more_cpus=False, level=report.level, tags=found)
-        node = Node(client, offered, PRICE, found, lines.append)
+        policy = Policy(Priority.LOW, cpu_numbers(), Bandwidth())
+        trying = find_offering(report, policy, "m1", 1, 256, False).tried()
+        offered, jails = await trying.__aenter__()
+        node = Node(client, offered, PRICE, jails, policy, lines.append)
         running = asyncio.create_task(node.run())
         exchanges = [child.pid for child in market.exchanges]
         assert all(exchanges)
@@ -332,8 +337,7 @@ def test_without_an_exchange_programs_stand_still_until_it_is_heard(
                     os.kill(exchange, signal.SIGCONT)
             node.leave()
             await running
-            for runtime in found.values():
-                await runtime.close()
+            await trying.__aexit__(None, None, None)
             await client.close()
         assert jailed() == {}
 
