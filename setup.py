@@ -28,7 +28,7 @@ setup(
         Extension(
             "seccomp._jail",
             ["seccomp/_jail.c"],
-            depends=["seccomp/_filter.h", "seccomp/_layers.h", "seccomp/_keeper.h"],
+            depends=sorted(glob("seccomp/*.h")),
             extra_compile_args=C_FLAGS,
         ),
         *cythonize(

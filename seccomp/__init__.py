@@ -28,7 +28,8 @@ __all__ = [
 
 
 def runtimes(report: Report) -> list[Runtime]:
-    """Return a runtime of each kind that may run at the level of `report`; none below level B."""
-    if report.missing():
-        return []
-    return [NativeRuntime(report), PythonRuntime(report)]
+    """Return a runtime of each kind that may run at the level of `report`."""
+    found: list[Runtime] = []
+    if not report.missing("B"):
+        found += [NativeRuntime(report), PythonRuntime(report)]
+    return found

@@ -1,6 +1,7 @@
 /* seccomp._jail: starts jailed programs, for the zygotes of the Python side.
  *
- * _filter.h is what a program may ask of the kernel, _layers.h what is put around it, _keeper.h who minds it.
+ * _filter.h is what a program may ask of the kernel, _layers.h what is put around it, _meter.h what it uses,
+ * _keeper.h who minds it.
  * Everything after the fork is plain system calls, so it does not matter what other threads were doing.
  */
 #define PY_SSIZE_T_CLEAN
@@ -48,34 +49,44 @@ static char **read_arguments(PyObject *arguments)
 }
 
 PyDoc_STRVAR(start_doc,
-"start(profile, layers, trial, address_space, stack, nice, cpus, arguments, descriptors) -> int\n\n"
-"Fork a keeper, which forks the program and confines it. `profile` is NATIVE or PYTHON, `layers` the sum of\n"
-"NAMESPACES, LANDLOCK, SECCOMP; `trial` confines and ends; sizes in bytes; `cpus` a tuple of numbers, empty\n"
-"for any; `arguments` a tuple of bytes; `descriptors` are program, stdin, stdout, stderr, control.\n"
-"Returns the keeper's process id; with PYTHON it also returns 0, in the program, in the jail.\n"
+"start(*, profile, layers, trial, address_space, data, resident, stack, threads, cpu_seconds, nice, idle,\n"
+"      cpus, arguments, descriptors) -> int\n\n"
+"Fork a keeper, which forks the program and confines it. `profile` is NATIVE, PYTHON or WASM, `layers` the\n"
+"sum of NAMESPACES, LANDLOCK, SECCOMP; `trial` confines and ends; the numbers are those of struct jail; `cpus`\n"
+"is a tuple of numbers, empty for any; `arguments` a tuple of bytes; `descriptors` are program, stdin, stdout,\n"
+"stderr, control. Returns the keeper's process id; except for NATIVE also 0, in the program, in the jail.\n"
 "Raises OSError if there can be no keeper; everything later is a report on the control socket.");
 
-static PyObject *start(PyObject *module, PyObject *values)
+static PyObject *start(PyObject *module, PyObject *none, PyObject *values)
 {
+    static char *names[] = {
+        "profile", "layers", "trial", "address_space", "data", "resident", "stack", "threads", "cpu_seconds",
+        "nice", "idle", "cpus", "arguments", "descriptors", NULL
+    };
     struct jail jail = {0};
     PyObject *cpus, *arguments;
-    unsigned long long address_space, stack;
+    unsigned long long address_space, data, resident, stack, cpu_seconds;
     char **vector;
-    int trial, *d = jail.descriptors;
+    int trial, idle, *d = jail.descriptors;
     pid_t keeper;
     sigset_t all, before;
 
     (void)module;
-    if (!PyArg_ParseTuple(values, "iIpKKiO!O!(iiiii):start", &jail.profile, &jail.layers, &trial, &address_space,
-                          &stack, &jail.nice, &PyTuple_Type, &cpus, &PyTuple_Type, &arguments, &d[0], &d[1],
-                          &d[2], &d[3], &d[4]))
+    if (!PyArg_ParseTupleAndKeywords(
+            none, values, "iIpKKKKIKipO!O!(iiiii):start", names, &jail.profile, &jail.layers, &trial, &address_space,
+            &data, &resident, &stack, &jail.threads, &cpu_seconds, &jail.nice, &idle, &PyTuple_Type, &cpus,
+            &PyTuple_Type, &arguments, &d[0], &d[1], &d[2], &d[3], &d[4]))
         return NULL;
-    if (jail.profile != NATIVE && jail.profile != PYTHON)
+    if (jail.profile != NATIVE && jail.profile != PYTHON && jail.profile != WASM)
         return PyErr_Format(PyExc_ValueError, "profile: there is no profile %d", jail.profile);
     if (read_cpus(cpus, &jail) || (vector = read_arguments(arguments)) == NULL)
         return NULL;
     jail.trial = trial;
+    jail.idle = idle;
     jail.address_space = address_space;
+    jail.data = data;
+    jail.resident = resident;
+    jail.cpu_seconds = cpu_seconds;
     jail.stack = stack;
     jail.arguments = vector;
     jail.parent = getpid();
@@ -83,7 +94,7 @@ static PyObject *start(PyObject *module, PyObject *values)
     snprintf(jail.gid_map, sizeof jail.gid_map, "%d %u 1", NOBODY, (unsigned)getegid());
 
     sigfillset(&all); /* or a signal could run Python's handler in the child */
-    if (jail.profile == PYTHON)
+    if (jail.profile != NATIVE)
         PyOS_BeforeFork();
     pthread_sigmask(SIG_BLOCK, &all, &before);
     keeper = fork_with(0, NULL);
@@ -93,7 +104,7 @@ static PyObject *start(PyObject *module, PyObject *values)
     } else {
         int error = errno;
         pthread_sigmask(SIG_SETMASK, &before, NULL);
-        if (jail.profile == PYTHON)
+        if (jail.profile != NATIVE)
             PyOS_AfterFork_Parent();
         errno = error;
     }
@@ -126,7 +137,7 @@ static PyObject *settle(PyObject *module, PyObject *value)
 }
 
 static PyMethodDef methods[] = {
-    {"start", start, METH_VARARGS, start_doc},
+    {"start", (PyCFunction)(void (*)(void))start, METH_VARARGS | METH_KEYWORDS, start_doc},
     {"settle", settle, METH_O, settle_doc},
     {NULL, NULL, 0, NULL},
 };
@@ -150,6 +161,9 @@ static int add_constants(PyObject *module)
         return -1;
     }
     return PyModule_AddIntMacro(module, NATIVE) || PyModule_AddIntMacro(module, PYTHON)
+        || PyModule_AddIntMacro(module, WASM) || PyModule_AddIntMacro(module, NO_REASON)
+        || PyModule_AddIntMacro(module, TOO_MUCH_MEMORY) || PyModule_AddIntMacro(module, TOO_MANY_THREADS)
+        || PyModule_AddIntMacro(module, TOO_MUCH_CPU)
         || PyModule_AddIntMacro(module, NAMESPACES) || PyModule_AddIntMacro(module, LANDLOCK)
         || PyModule_AddIntMacro(module, SECCOMP) || PyModule_AddIntMacro(module, PROGRAM_FD) ? -1 : 0;
 }

@@ -26,9 +26,9 @@ MOST_ARGUMENTS = 64 * 1024  # bytes, all together
 
 
 def zygote_command(kind: str, *rest: str) -> list[str]:
-    """Return the command line of a zygote: `kind` is native, python or probe."""
+    """Return the command line of a zygote: `kind` is one of its kinds, or probe."""
     # Without its site-packages it is small; only Python programs want them, for numpy.
-    lean = [] if kind == "python" else ["-S"]
+    lean = ["-S"] if kind in ("native", "probe") else []
     return [sys.executable, "-I", "-X", "utf8", *lean, "-c", BOOT, str(Path(__file__).parent), kind, *rest]
 
 
@@ -39,12 +39,12 @@ def zygote_environment() -> dict[str, str]:
 
 
 class Launcher:
-    """One zygote and the way to it. `kind` is native or python."""
+    """One zygote and the way to it. `kind` is native or python, or wasm, which alone may run at level C."""
 
     def __init__(self, kind: str, report: Report) -> None:
         """Remember which layers `report` found to work: all of them must work at every start."""
-        if report.level not in ("A", "B"):
-            raise JailError(f"no {kind} programs here: {report.missing()}")
+        if missing := report.missing("C" if kind == "wasm" else "B"):
+            raise JailError(f"no {kind} programs here: {missing}")
         self._kind = kind
         self._layers = mask(report)
         self._process: subprocess.Popen[bytes] | None = None
@@ -55,11 +55,11 @@ class Launcher:
         """Start `program` and wait until it runs. Raises JailError; then nothing is left."""
         request = self._request(arguments, limits)
         try:
-            return await self._start_once(program, request)
+            return await self._start_once(program, request, limits)
         except ZygoteLostError:  # it died since the last start; once is no reason to give up
-            return await self._start_once(program, request)
+            return await self._start_once(program, request, limits)
 
-    async def _start_once(self, program: bytes, request: bytes) -> Program:
+    async def _start_once(self, program: bytes, request: bytes, limits: Limits) -> Program:
         with ExitStack() as theirs:
             memfd = _memory_file(program)
             theirs.callback(os.close, memfd)
@@ -70,7 +70,7 @@ class Launcher:
                 theirs.callback(os.close, fd)
             ours, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             theirs.enter_context(control)
-            running = Program(to_stdin, from_stdout, from_stderr, ours)
+            running = Program(to_stdin, from_stdout, from_stderr, ours, limits)
             try:
                 await self._send(request, [memfd, stdin, stdout, stderr, control.fileno()])
             except BaseException:
@@ -96,7 +96,10 @@ class Launcher:
         request = {
             "layers": self._layers,
             "memory": limits.memory_mb << 20,
+            "threads": limits.threads,
+            "cpu_s": limits.cpu_s,
             "nice": limits.nice,
+            "idle": limits.idle,
             "cpus": limits.cpus,
             "arguments": arguments,
         }

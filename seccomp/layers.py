@@ -24,15 +24,15 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What `probe` found. `level` is A (all layers), B (Landlock and seccomp), C (seccomp alone) or "":
-    programs are run at A and B only."""
+    """What `probe` found. `level` is A (all layers), B (Landlock and seccomp), C (seccomp alone) or "".
+    Machine code and Python are run at A and B only, wasm at C too."""
 
     layers: tuple[Layer, ...]
     level: str
 
-    def missing(self) -> str:
-        """Return one line: what stands in the way of running programs, or "" if nothing does."""
-        if self.level in ("A", "B"):
+    def missing(self, least: str = "B") -> str:
+        """Return one line: what stands in the way of level `least`, or "" if nothing does."""
+        if self.level and self.level <= least:
             return ""
         return "; ".join(f"{layer.name}: {layer.why}" for layer in self.layers if not layer.works)
 

@@ -4,6 +4,7 @@ Its node starts it (launcher.py), or the probe does (layers.py). One packet on i
 with five descriptors beside it. It ends when the socket does, or when its parent dies.
 """
 
+import importlib
 import json
 import os
 import signal
@@ -15,6 +16,11 @@ from seccomp import _jail
 
 _PACKET_MOST = 1 << 16
 _STACK = 8 << 20
+_RESERVE = 8 << 30  # address space that may be set aside and not used: Go's runtime and wasm do so
+_ENDLESS = 1 << 50
+# What each kind of zygote forks: a filter's profile, and the module of ours that it goes on with in the jail
+# (import_first() before, call(*arguments) in there), "" where it becomes the program itself.
+_KINDS = {"native": (_jail.NATIVE, ""), "python": (_jail.PYTHON, "seccomp.function")}
 _REPORT = struct.Struct("=iiiiqq")  # struct report in _keeper.h
 _STEP_FORK = _jail.STEPS.index("fork")
 
@@ -30,12 +36,10 @@ def main(arguments: list[str]) -> None:
 
 def serve(kind: str, requests: socket.socket, parent: int) -> None:
     """Start what is asked for, one after another, until the node is gone."""
-    profile, used = _jail.NATIVE, 0
-    if kind == "python":
-        from seccomp import function
-
-        function.import_first()
-        profile, used = _jail.PYTHON, _address_space()
+    profile, name = _KINDS[kind]
+    inside = importlib.import_module(name) if name else None
+    if inside is not None:
+        inside.import_first()
     os.environ.clear()
     _jail.settle(parent)
     while True:
@@ -44,12 +48,13 @@ def serve(kind: str, requests: socket.socket, parent: int) -> None:
             return
         request = json.loads(packet)
         try:
-            keeper = _start(profile, request, used, fds)
+            keeper = _start(profile, request, fds)
         except OSError as error:
             _report_failure(fds[4], error)
             keeper = -1
         if keeper == 0:  # this is no zygote any more
-            function.call(*request["arguments"])
+            assert inside is not None
+            inside.call(*request["arguments"])
         for fd in fds:
             os.close(fd)
 
@@ -70,20 +75,32 @@ def probe() -> dict[str, tuple[str, int]]:
     return found
 
 
-def _start(profile: int, request: dict[str, Any], used: int, fds: list[int]) -> int:
-    """Fork a keeper with its program. Returns 0 in a Python program, which is in its jail then."""
-    memory = request["memory"]
-    arguments = tuple(argument.encode() for argument in request["arguments"])
+def _start(profile: int, request: dict[str, Any], fds: list[int]) -> int:
+    """Fork a keeper with its program. Returns 0 in one that is not native, and in its jail then."""
+    memory, threads = request["memory"], request["threads"]
+    stack = min(_STACK, memory)
+    if profile == _jail.NATIVE:
+        # what is in memory is bounded by the keeper; so each thread may have a stack, used or not
+        data, resident = memory + (threads - 1) * stack, memory
+        address_space = data + _RESERVE
+    else:
+        data = address_space = _address_space() + memory
+        resident = 0
     return _jail.start(
-        profile,
-        request["layers"],
-        False,
-        used + memory,
-        min(_STACK, memory),
-        request["nice"],
-        tuple(request["cpus"]),
-        arguments,
-        tuple(fds),
+        profile=profile,
+        layers=request["layers"],
+        trial=False,
+        address_space=address_space,
+        data=data,
+        resident=resident,
+        stack=stack,
+        threads=threads,
+        cpu_seconds=request["cpu_s"] or _ENDLESS,
+        nice=request["nice"],
+        idle=request["idle"],
+        cpus=tuple(request["cpus"]),
+        arguments=tuple(argument.encode() for argument in request["arguments"]),
+        descriptors=tuple(fds),
     )
 
 
@@ -92,7 +109,22 @@ def _try_layer(bit: int) -> tuple[str, int]:
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, its:
         descriptors = (null, null, null, null, its.fileno())
-        _jail.start(_jail.NATIVE, bit, True, 1 << 40, _STACK, 0, (), (), descriptors)
+        _jail.start(
+            profile=_jail.NATIVE,
+            layers=bit,
+            trial=True,
+            address_space=_ENDLESS,
+            data=_ENDLESS,
+            resident=_ENDLESS,
+            stack=_STACK,
+            threads=1,
+            cpu_seconds=_ENDLESS,
+            nice=0,
+            idle=False,
+            cpus=(),
+            arguments=(),
+            descriptors=descriptors,
+        )
         os.close(null)
         its.close()
         ours.settimeout(30)

@@ -147,7 +147,7 @@ def test_too_little_memory_to_start_is_an_end_and_not_a_hang(tmp_path: Path) -> 
     async def go() -> str:
         async with runtime_at("A") as runtime:
             try:
-                return (await run(runtime, program, ["x"], limits=Limits(1))).exit.why
+                return (await run(runtime, program, ["x"], limits=Limits(1, threads=1))).exit.why
             except JailError as error:
                 return str(error)
 
