@@ -26,7 +26,8 @@ class Offering:
 
     def limits(self) -> Limits:
         """Of one program."""
-        return Limits(memory_mb=self.profile.memory_mb, nice=NICE[self.policy.priority])
+        priority = self.policy.priority
+        return Limits(self.profile.memory_mb, nice=NICE[priority], idle=priority == Priority.IDLE)
 
     @contextlib.asynccontextmanager
     async def tried(self) -> AsyncIterator[tuple[Profile, Jails]]:
