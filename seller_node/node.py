@@ -262,8 +262,10 @@ class Node:
             await asyncio.sleep(min(1.0, grace_us / 4e6))
 
     def _now_us(self) -> int:
-        """Market time, as last heard."""
-        return int((self._client.pulse or {}).get("now", 0))
+        """Market time: what was heard, and what has passed since, for an outage is frozen time (R20)."""
+        pulse = self._client.pulse or {"now": 0, "frozen": "never heard"}
+        passed = 0 if pulse["frozen"] else int((time.monotonic() - self._client.heard) * 1e6)
+        return int(pulse["now"]) + min(passed, self._lost_after_us)
 
     def _errand(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

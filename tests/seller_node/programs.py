@@ -27,7 +27,7 @@ SOURCES = {
         #include <signal.h>
         #include <unistd.h>
         static void finish(int number) { write(1, "finished", 8); _exit(0); }
-        int main(void) { signal(SIGQUIT, finish); for (;;) ; }""",
+        int main(void) { signal(SIGQUIT, finish); write(1, "ready, ", 7); for (;;) ; }""",
     "crash": "int main(void) { __builtin_trap(); }",
     "socket": """
         #include <sys/socket.h>
