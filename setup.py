@@ -29,6 +29,7 @@ setup(
             "seccomp._jail",
             ["seccomp/_jail.c"],
             depends=sorted(glob("seccomp/*.h")),
+            libraries=["dl"],
             extra_compile_args=C_FLAGS,
         ),
         *cythonize(

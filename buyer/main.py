@@ -22,10 +22,11 @@ from buyer.other_bids import named
 from buyer.program import (
     ENCODINGS,
     NATIVE,
+    WASM,
     check_output,
     find_inputs,
     python_runtime,
-    read_native,
+    read_program,
     read_python,
 )
 from buyer.progress import Shown
@@ -58,7 +59,9 @@ def run(
     ],
     program: Annotated[
         list[str] | None,
-        typer.Argument(help="After --: a static executable and its arguments.", show_default=False),
+        typer.Argument(
+            help="After --: a static executable or a .wasm module, and its arguments.", show_default=False
+        ),
     ] = None,
     cpus: Annotated[int, typer.Option("--cpus", min=1, max=SIZE.high, help="The most CPUs at once.")] = 1,
     max_cost: Annotated[
@@ -67,7 +70,9 @@ def run(
     screen: ScreenText = "",
     runtime: Annotated[
         str,
-        typer.Option("--runtime", help="What runs it.", show_default=f"{NATIVE}, or this Python's minor"),
+        typer.Option(
+            "--runtime", help="What runs it.", show_default=f"{NATIVE}, {WASM}, or this Python's minor"
+        ),
     ] = "",
     python: Annotated[
         str, typer.Option("--python", help="Run a Python function instead.", metavar="FILE:FUNCTION")
@@ -175,7 +180,8 @@ def _job(
         data, function = read_python(python)
         runtime, arguments = runtime or python_runtime(), [function, encoding]
     elif program:
-        runtime, data = runtime or NATIVE, read_native(program[0])
+        kind, data = read_program(program[0])
+        runtime = runtime or kind
         arguments = [Path(program[0]).name, *program[1:]]
     else:
         raise BadJobError("program: name it after --, or a Python function with --python")

@@ -10,10 +10,12 @@ from pathlib import Path
 from buyer.job import BadJobError, Unit
 
 NATIVE = "native/x86_64-linux"
+WASM = "wasm/wasi-p1"
 ENCODINGS = ("bytes", "json")
 _ELF = struct.Struct("<16sHHIQQQIHHHHHH")
 _X86_64 = 62
 _PT_INTERP = 3
+_WASM, _MODULE = b"\0asm", b"\0asm\1\0\0\0"
 
 
 def python_runtime() -> str:
@@ -21,14 +23,28 @@ def python_runtime() -> str:
     return f"python/3.{sys.version_info.minor}"
 
 
-def read_native(path: str) -> bytes:
-    """A static executable. Raises BadJobError where it is none, before any money moves."""
-    place = Path(path)
+def read_program(path: str) -> tuple[str, bytes]:
+    """The runtime and the bytes of a program: a WebAssembly module, or else a static executable. Raises
+    BadJobError where it is neither, before any money moves."""
+    data = _read(path)
+    if data[:4] != _WASM:
+        return NATIVE, read_native(path)
+    if data[:8] != _MODULE:
+        raise BadJobError(f"program: {path} is a component, or damaged; build a module, for wasm32-wasip1")
+    return WASM, data
+
+
+def _read(path: str) -> bytes:
     try:
-        data = place.read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
         raise BadJobError(f"program: {path}: {error.strerror}") from error
-    if not os.access(place, os.X_OK):
+
+
+def read_native(path: str) -> bytes:
+    """A static executable. Raises BadJobError where it is none, before any money moves."""
+    data = _read(path)
+    if not os.access(path, os.X_OK):
         raise BadJobError(f"program: {path} is not executable (put quotes around a pattern of --input)")
     if data[:4] != b"\x7fELF" or len(data) < _ELF.size:
         hint = "; a script cannot run in the jail" if data[:2] == b"#!" else ""

@@ -31,6 +31,7 @@
 
 enum { NATIVE = 1, PYTHON = 2, WASM = 4, ALL = 7 }; /* whose rule it is */
 enum { ALONE = 8 };      /* a rule for programs that are alone in their pid namespace */
+enum { COMPILE = 16, TEMPLATE = WASM | COMPILE }; /* what compiles wasm and makes copies of itself */
 enum { PROGRAM_FD = 3 }; /* where the program lies, until it was started or read */
 
 #define ALLOW SECCOMP_RET_ALLOW
@@ -41,7 +42,7 @@ enum { PROGRAM_FD = 3 }; /* where the program lies, until it was started or read
 
 struct rule {
     int number;        /* system call */
-    int profile;       /* NATIVE, PYTHON, WASM, or several */
+    int profile;       /* NATIVE, PYTHON, WASM, COMPILE, or several */
     uint32_t action;   /* taken if all conditions hold; else the rules below are tried */
     struct {
         int argument;  /* 0 to 5 */
@@ -87,11 +88,12 @@ static const struct rule RULES[] = {
     {SYS_ioctl, ALL, REFUSE(ENOTTY), {{1, INT, 0x541b}}}, /* FIONREAD */
     /* memory */
     {SYS_brk, ALL, ALLOW, {{0}}},
-    {SYS_mmap, NATIVE | WASM, ALLOW, {{3, MAP_HARMLESS, MAP_OWN}}},
-    {SYS_mmap, PYTHON, ALLOW, {{3, MAP_HARMLESS, MAP_OWN}, {2, 4, 0}}}, /* not PROT_EXEC */
+    {SYS_mmap, NATIVE, ALLOW, {{3, MAP_HARMLESS, MAP_OWN}}},
+    {SYS_mmap, PYTHON | WASM, ALLOW, {{3, MAP_HARMLESS, MAP_OWN}, {2, 4, 0}}}, /* not PROT_EXEC */
     {SYS_mmap, ALL, REFUSE(EPERM), {{0}}},
-    {SYS_mprotect, NATIVE | WASM, ALLOW, {{2, ~UINT64_C(7), 0}}}, /* PROT_READ, WRITE, EXEC; nothing that grows */
-    {SYS_mprotect, PYTHON, ALLOW, {{2, ~UINT64_C(3), 0}}},
+    {SYS_mprotect, NATIVE, ALLOW, {{2, ~UINT64_C(7), 0}}}, /* PROT_READ, WRITE, EXEC; nothing that grows */
+    {SYS_mprotect, COMPILE, ALLOW, {{2, LONG, 5}}},        /* machine code: to read and run, not to write */
+    {SYS_mprotect, PYTHON | WASM, ALLOW, {{2, ~UINT64_C(3), 0}}},
     {SYS_mprotect, ALL, REFUSE(EPERM), {{0}}},
     {SYS_munmap, ALL, ALLOW, {{0}}},
     {SYS_mremap, ALL, ALLOW, {{3, ~UINT64_C(3), 0}}}, /* MREMAP_MAYMOVE, FIXED */
@@ -129,6 +131,7 @@ static const struct rule RULES[] = {
     {SYS_rt_sigsuspend, NATIVE, ALLOW, {{0}}},
     {SYS_pause, NATIVE, ALLOW, {{0}}},
     {SYS_tgkill, ALL, ALLOW, {{0, INT, SELF}}}, /* any thread of its own */
+    {SYS_tgkill, COMPILE, REFUSE(EPERM), {{0}}}, /* abort() of a copy, who has an id of its own: it ends anyhow */
     {SYS_tkill, NATIVE, ALLOW, {{0, INT, SELF}}}, /* musl's raise; a thread's id says not whose it is, so: */
     {SYS_tkill, ALONE, ALLOW, {{0}}},             /* where nobody else is, any */
     /* its end */
@@ -136,6 +139,7 @@ static const struct rule RULES[] = {
     {SYS_exit_group, ALL, ALLOW, {{0}}},
     /* threads */
     {SYS_clone, NATIVE, ALLOW, {{0, THREADS_OWN, THREAD}}},
+    {SYS_clone, COMPILE, ALLOW, {{0, LONG, 0x8000 | 17}, {1, LONG, 0}}}, /* CLONE_PARENT and SIGCHLD: a copy */
     {SYS_clone, PYTHON | WASM, REFUSE(EAGAIN), {{0, THREADS_OWN, THREAD}}},
     {SYS_clone3, ALL, REFUSE(ENOSYS), {{0}}}, /* its arguments cannot be seen from here; clone is tried next */
     {SYS_membarrier, NATIVE, REFUSE(ENOSYS), {{0}}},
@@ -155,6 +159,11 @@ static const struct rule RULES[] = {
     {SYS_set_tid_address, NATIVE, ALLOW, {{0}}},
     {SYS_set_robust_list, NATIVE, ALLOW, {{0}}},
     {SYS_rseq, NATIVE, REFUSE(ENOSYS), {{0}}},
+    /* wasm: a template hears its keeper, and closes its copies in; a copy hears once what it runs with */
+    {SYS_recvmsg, COMPILE, ALLOW, {{0, INT, PROGRAM_FD + 1}}},
+    {SYS_recvmsg, WASM, ALLOW, {{0, INT, PROGRAM_FD}}}, /* closed before the program runs, and nothing opens */
+    {SYS_prctl, COMPILE, ALLOW, {{0, INT, 1}, {1, LONG, 9}}},  /* PR_SET_PDEATHSIG, SIGKILL */
+    {SYS_seccomp, COMPILE, ALLOW, {{0, INT, 1}, {1, INT, 0}}}, /* a filter on top of this one */
     /* Asked for in good faith, where one could as well do without: how many CPUs, where am I, a faster copy.
      * An error, not the end. Whatever it is that is asked for, nobody looks at it. */
     {SYS_open, ALL, REFUSE(EACCES), {{0}}},

@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 #include "_keeper.h"
+#include "_template_keeper.h"
 
 /* A sequence of CPU numbers; empty: run anywhere. */
 static int read_cpus(PyObject *cpus, struct jail *jail)
@@ -51,10 +52,11 @@ static char **read_arguments(PyObject *arguments)
 PyDoc_STRVAR(start_doc,
 "start(*, profile, layers, trial, address_space, data, resident, stack, threads, cpu_seconds, nice, idle,\n"
 "      cpus, arguments, descriptors) -> int\n\n"
-"Fork a keeper, which forks the program and confines it. `profile` is NATIVE, PYTHON or WASM, `layers` the\n"
+"Fork a keeper, which forks the program and confines it. `profile` is NATIVE, PYTHON or TEMPLATE, `layers` the\n"
 "sum of NAMESPACES, LANDLOCK, SECCOMP; `trial` confines and ends; the numbers are those of struct jail; `cpus`\n"
 "is a tuple of numbers, empty for any; `arguments` a tuple of bytes; `descriptors` are program, stdin, stdout,\n"
-"stderr, control. Returns the keeper's process id; except for NATIVE also 0, in the program, in the jail.\n"
+"stderr, control. Returns the keeper's process id; for PYTHON also 0, in the program, in the jail.\n"
+"TEMPLATE needs load_wasmtime before; the limits are for compiling then.\n"
 "Raises OSError if there can be no keeper; everything later is a report on the control socket.");
 
 static PyObject *start(PyObject *module, PyObject *none, PyObject *values)
@@ -77,7 +79,7 @@ static PyObject *start(PyObject *module, PyObject *none, PyObject *values)
             &data, &resident, &stack, &jail.threads, &cpu_seconds, &jail.nice, &idle, &PyTuple_Type, &cpus,
             &PyTuple_Type, &arguments, &d[0], &d[1], &d[2], &d[3], &d[4]))
         return NULL;
-    if (jail.profile != NATIVE && jail.profile != PYTHON && jail.profile != WASM)
+    if (jail.profile != NATIVE && jail.profile != PYTHON && (jail.profile != TEMPLATE || engine == NULL))
         return PyErr_Format(PyExc_ValueError, "profile: there is no profile %d", jail.profile);
     if (read_cpus(cpus, &jail) || (vector = read_arguments(arguments)) == NULL)
         return NULL;
@@ -99,6 +101,8 @@ static PyObject *start(PyObject *module, PyObject *none, PyObject *values)
     pthread_sigmask(SIG_BLOCK, &all, &before);
     keeper = fork_with(0, NULL);
     if (keeper == 0) {
+        if (jail.profile == TEMPLATE)
+            be_template_keeper(&jail);
         be_keeper(&jail);
         PyOS_AfterFork_Child();
     } else {
@@ -112,6 +116,24 @@ static PyObject *start(PyObject *module, PyObject *none, PyObject *values)
     if (keeper < 0)
         return PyErr_SetFromErrno(PyExc_OSError);
     return PyLong_FromLong(keeper);
+}
+
+PyDoc_STRVAR(load_wasmtime_doc,
+"load_wasmtime(path)\n\n"
+"Open wasmtime's library, of version WASMTIME_MAJOR, and make ready what templates need. OSError if it\n"
+"cannot be.");
+
+static PyObject *load(PyObject *module, PyObject *path)
+{
+    const char *name = PyUnicode_AsUTF8(path), *why;
+
+    (void)module;
+    if (name == NULL)
+        return NULL;
+    why = load_wasmtime(name);
+    if (why)
+        return PyErr_Format(PyExc_OSError, "wasmtime cannot be loaded: %s", why);
+    Py_RETURN_NONE;
 }
 
 PyDoc_STRVAR(settle_doc,
@@ -138,6 +160,7 @@ static PyObject *settle(PyObject *module, PyObject *value)
 
 static PyMethodDef methods[] = {
     {"start", (PyCFunction)(void (*)(void))start, METH_VARARGS | METH_KEYWORDS, start_doc},
+    {"load_wasmtime", load, METH_O, load_wasmtime_doc},
     {"settle", settle, METH_O, settle_doc},
     {NULL, NULL, 0, NULL},
 };
@@ -161,7 +184,8 @@ static int add_constants(PyObject *module)
         return -1;
     }
     return PyModule_AddIntMacro(module, NATIVE) || PyModule_AddIntMacro(module, PYTHON)
-        || PyModule_AddIntMacro(module, WASM) || PyModule_AddIntMacro(module, NO_REASON)
+        || PyModule_AddIntMacro(module, TEMPLATE) || PyModule_AddIntMacro(module, WASMTIME_MAJOR)
+        || PyModule_AddIntMacro(module, NO_REASON)
         || PyModule_AddIntMacro(module, TOO_MUCH_MEMORY) || PyModule_AddIntMacro(module, TOO_MANY_THREADS)
         || PyModule_AddIntMacro(module, TOO_MUCH_CPU)
         || PyModule_AddIntMacro(module, NAMESPACES) || PyModule_AddIntMacro(module, LANDLOCK)

@@ -1,7 +1,8 @@
 STEPS: tuple[str, ...]
 NATIVE: int
 PYTHON: int
-WASM: int
+TEMPLATE: int
+WASMTIME_MAJOR: int
 NAMESPACES: int
 LANDLOCK: int
 SECCOMP: int
@@ -28,4 +29,5 @@ def start(
     arguments: tuple[bytes, ...],
     descriptors: tuple[int, ...],
 ) -> int: ...
+def load_wasmtime(path: str, /) -> None: ...
 def settle(parent: int, /) -> None: ...

@@ -44,7 +44,7 @@ static const char *const STEP_NAMES[STEP_COUNT] = {
 
 struct jail {
     unsigned layers;          /* NAMESPACES | LANDLOCK | SECCOMP */
-    int profile;              /* NATIVE, PYTHON or WASM: which filter, and exec or return */
+    int profile;              /* NATIVE, PYTHON, WASM or TEMPLATE: which filter, and what comes then */
     bool trial;               /* confine, report, exit: how the layers are probed */
     uint64_t address_space;   /* bytes */
     uint64_t data;            /* bytes of it that may be written to, without stacks */
@@ -97,13 +97,20 @@ static int empty_root(void)
         || sethostname("jail", 4) ? -1 : 0;
 }
 
+/* Those that the keeper of a template sets anew on each of its copies, from outside. */
+static bool is_per_copy(__rlimit_resource_t what)
+{
+    return what == RLIMIT_NPROC || what == RLIMIT_NOFILE || what == RLIMIT_CPU || what == RLIMIT_DATA
+        || what == RLIMIT_AS;
+}
+
 static int set_limits(const struct jail *jail)
 {
-    const bool native = jail->profile == NATIVE;
+    const bool native = jail->profile == NATIVE, several = native || jail->profile == TEMPLATE;
     const struct { __rlimit_resource_t what; uint64_t most; } limits[] = {
         {RLIMIT_CORE, 0}, {RLIMIT_FSIZE, 0}, {RLIMIT_MEMLOCK, 0}, {RLIMIT_MSGQUEUE, 0}, {RLIMIT_RTPRIO, 0},
         {RLIMIT_SIGPENDING, 64}, {RLIMIT_STACK, jail->stack}, {RLIMIT_CPU, jail->cpu_seconds + 2},
-        {RLIMIT_NOFILE, native ? MOST_DESCRIPTORS : 3}, {RLIMIT_NPROC, native ? jail->tasks : 0},
+        {RLIMIT_NOFILE, several ? MOST_DESCRIPTORS : 3}, {RLIMIT_NPROC, native ? jail->tasks : 0},
         {RLIMIT_DATA, jail->data}, {RLIMIT_AS, jail->address_space},
     };
     const struct sched_param no_priority = {0};
@@ -117,6 +124,12 @@ static int set_limits(const struct jail *jail)
         if (getrlimit(limits[i].what, &limit))
             return -1;
         /* what is stricter already may stay so; but memory was promised */
+        if (jail->profile == TEMPLATE && is_per_copy(limits[i].what)) {
+            limit.rlim_cur = limits[i].most < limit.rlim_max ? limits[i].most : limit.rlim_max;
+            if (setrlimit(limits[i].what, &limit))
+                return -1;
+            continue;
+        }
         if (limits[i].what == RLIMIT_AS || limits[i].what == RLIMIT_DATA || limits[i].most < limit.rlim_max)
             limit.rlim_max = limits[i].most;
         limit.rlim_cur = limit.rlim_max;
@@ -197,7 +210,7 @@ static int install_filter(const struct jail *jail)
     struct sock_fprog filter = {.filter = code};
 
     filter.len = (unsigned short)assemble_filter(
-        code, jail->profile | (jail->layers & NAMESPACES ? ALONE : 0), (uint32_t)getpid());
+        code, jail->profile | (jail->layers & NAMESPACES && !(jail->profile & WASM) ? ALONE : 0), (uint32_t)getpid());
     return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) ? -1 : 0;
 }
 

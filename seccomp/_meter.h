@@ -111,11 +111,17 @@ static int open_process(pid_t pid, const char *name, int flags)
     return open(path + at, O_RDONLY | O_CLOEXEC | flags);
 }
 
+/* Of the CPU time of all threads of a process; as clock_getcpuclockid makes it. */
+static clockid_t cpu_clock(pid_t pid)
+{
+    return (clockid_t)(~(unsigned)pid << 3 | 2);
+}
+
 static int open_meter(pid_t program, struct meter *meter)
 {
     meter->status = open_process(program, "/status", 0);
     meter->threads = open_process(program, "/task", O_DIRECTORY);
-    meter->clock = (clockid_t)(~(unsigned)program << 3 | 2); /* as clock_getcpuclockid makes it */
+    meter->clock = cpu_clock(program);
     return meter->status < 0 || meter->threads < 0 ? -1 : 0;
 }
 

@@ -122,6 +122,7 @@ class Program:
         self._started: asyncio.Future[None] = self._loop.create_future()
         self._ended: asyncio.Future[Exit] = self._loop.create_future()
         self._killed = ""
+        self.memory_kb = 0  # of its own as it started, if its keeper says so
         self._in = 0
         self._out = 0
         for fd in (stdin, stdout, stderr, control.fileno()):
@@ -184,6 +185,10 @@ class Program:
     def _kill(self, why: str) -> None:
         self._killed = self._killed or why
         self._command(b"K")
+
+    def ended(self) -> bool:
+        """Whether it is known to have ended."""
+        return self._ended.done()
 
     async def wait(self) -> Exit:
         """Wait for the end. What the program wrote before can still be read afterwards."""
@@ -266,6 +271,7 @@ class Program:
             return
         kind, step, value, reason, cpu_us, memory_kb = _REPORT.unpack(packet)
         if kind == ord("S"):
+            self.memory_kb = memory_kb
             if not self._started.done():
                 self._started.set_result(None)
                 self._set_deadlines()

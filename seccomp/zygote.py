@@ -18,9 +18,14 @@ _PACKET_MOST = 1 << 16
 _STACK = 8 << 20
 _RESERVE = 8 << 30  # address space that may be set aside and not used: Go's runtime and wasm do so
 _ENDLESS = 1 << 50
+_ALL, _DATA = 0, 5  # columns of statm: all address space; of it, what may be written to
 # What each kind of zygote forks: a filter's profile, and the module of ours that it goes on with in the jail
 # (import_first() before, call(*arguments) in there), "" where it becomes the program itself.
-_KINDS = {"native": (_jail.NATIVE, ""), "python": (_jail.PYTHON, "seccomp.function")}
+_KINDS = {
+    "native": (_jail.NATIVE, ""),
+    "python": (_jail.PYTHON, "seccomp.function"),
+    "wasm": (_jail.TEMPLATE, ""),
+}
 _REPORT = struct.Struct("=iiiiqq")  # struct report in _keeper.h
 _STEP_FORK = _jail.STEPS.index("fork")
 
@@ -31,15 +36,17 @@ def main(arguments: list[str]) -> None:
     if arguments[0] == "probe":
         print(json.dumps(probe()))
     else:
-        serve(arguments[0], socket.socket(fileno=int(arguments[1])), int(arguments[2]))
+        serve(arguments[0], socket.socket(fileno=int(arguments[1])), int(arguments[2]), arguments[3:])
 
 
-def serve(kind: str, requests: socket.socket, parent: int) -> None:
+def serve(kind: str, requests: socket.socket, parent: int, rest: list[str]) -> None:
     """Start what is asked for, one after another, until the node is gone."""
     profile, name = _KINDS[kind]
     inside = importlib.import_module(name) if name else None
     if inside is not None:
         inside.import_first()
+    if profile == _jail.TEMPLATE:
+        _jail.load_wasmtime(*rest)
     os.environ.clear()
     _jail.settle(parent)
     while True:
@@ -83,8 +90,11 @@ def _start(profile: int, request: dict[str, Any], fds: list[int]) -> int:
         # what is in memory is bounded by the keeper; so each thread may have a stack, used or not
         data, resident = memory + (threads - 1) * stack, memory
         address_space = data + _RESERVE
+    elif profile == _jail.TEMPLATE:
+        stack, resident = 2 * _STACK, 0
+        data, address_space = _used(_DATA) + memory, _used(_ALL) + memory + _RESERVE
     else:
-        data = address_space = _address_space() + memory
+        data = address_space = _used(_ALL) + memory
         resident = 0
     return _jail.start(
         profile=profile,
@@ -140,7 +150,7 @@ def _report_failure(control: int, error: OSError) -> None:
         sock.send(report, socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
 
 
-def _address_space() -> int:
+def _used(column: int) -> int:
     """Bytes of address space that this process has already; what a program may have comes on top."""
     with open("/proc/self/statm") as statm:
-        return int(statm.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        return int(statm.read().split()[column]) * os.sysconf("SC_PAGE_SIZE")

@@ -74,6 +74,7 @@ def check(
     """
     with cli.edge(as_json, seccomp.JailError):
         report = seccomp.probe(at_most=at_most)
+        tags = [runtime.tag for runtime in seccomp.runtimes(report)]
     policy = policy_of(priority, on_cpus, bandwidth, hours, when_idle)
     profile: Profile | None = None
     refusal = ""
@@ -85,7 +86,6 @@ def check(
                 people = watching.sources()
     except (BadOfferError, seccomp.JailError) as error:
         refusal = str(error)
-    tags = [runtime.tag for runtime in seccomp.runtimes(report)]
     if as_json:
         layers = [{"name": layer.name, "works": layer.works, "why": layer.why} for layer in report.layers]
         about: dict[str, Any] = {"level": report.level, "layers": layers, "runtimes": tags}

@@ -52,8 +52,13 @@ def find_offering(
 ) -> Offering:
     """What this machine would offer. Raises BadOfferError; JailError where it must not run anything."""
     tags = [runtime.tag for runtime in seccomp.runtimes(report)]
+    if not tags and report.level:
+        raise seccomp.JailError(
+            f"at level {report.level} of the jail wasm alone is run, and there is none here: install the package "
+            f"wasmtime, or get a higher level ({report.missing()})"
+        )
     if not tags:
-        raise seccomp.JailError(f"this machine cannot hold a stranger's program: {report.missing()}")
+        raise seccomp.JailError(f"this machine cannot hold a stranger's program: {report.missing('C')}")
     profile = offer(
         machine=name, cpus=cpus, memory=memory, more_cpus=more_cpus, level=report.level, tags=tags,
         on_cpus=policy.cpus,

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from buyer.job import BadJobError, Ended, Result
 from buyer.main import app, copy, pass_through
 from buyer.offers import pick
-from buyer.program import check_output, find_inputs, read_native, read_python
+from buyer.program import check_output, find_inputs, read_native, read_program, read_python
 from events.keys import Key
 from events.profile import parse_screen
 
@@ -46,6 +46,17 @@ def test_what_is_no_executable_is_said_so(tmp_path: Path, content: bytes, said: 
     path.chmod(0o755)
     with pytest.raises(BadJobError, match=f"program: .*{said}"):
         read_native(str(path))
+
+
+def test_a_wasm_module_is_known_by_its_first_bytes(tmp_path: Path) -> None:
+    module = tmp_path / "work.wasm"
+    module.write_bytes(b"\0asm\1\0\0\0")
+    assert read_program(str(module)) == ("wasm/wasi-p1", module.read_bytes())
+    static = compiled(tmp_path / "static", "-static")
+    assert read_program(str(static)) == ("native/x86_64-linux", static.read_bytes())
+    module.write_bytes(b"\0asm\x0d\0\1\0")
+    with pytest.raises(BadJobError, match=r"program: .*work.wasm is a component"):
+        read_program(str(module))
 
 
 def test_a_function_is_found_without_running_its_file(tmp_path: Path) -> None:

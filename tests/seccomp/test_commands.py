@@ -323,7 +323,7 @@ import asyncio, sys
 from seccomp import Limits, probe, runtimes
 
 async def main():
-    native, python = runtimes(probe(sys.argv[2]))
+    native, python, _ = runtimes(probe(sys.argv[2]))
     program = open(sys.argv[1], "rb").read()
     for name in ("frozen", "running"):
         running = await native.start(program, [name], Limits(64))

@@ -95,9 +95,9 @@ def test_no_level_of_another_name() -> None:
         probe(at_most="D")
 
 
-def test_below_level_b_nothing_runs() -> None:
+def test_below_level_b_wasm_runs_alone() -> None:
     report = report_at("C")
-    assert runtimes(report) == []
+    assert [runtime.tag for runtime in runtimes(report)] == ["wasm/wasi-p1"]
     for kind in (NativeRuntime, PythonRuntime):
         with pytest.raises(JailError, match=r"programs here: namespaces: left out.*; landlock: left out"):
             kind(report)
@@ -163,5 +163,6 @@ def test_runtimes_of_a_machine_that_can() -> None:
             await runtime.close()
         return [runtime.tag for runtime in found]
 
-    assert asyncio.run(go()) == ["native/x86_64-linux", f"python/3.{sys.version_info.minor}"]
+    python = f"python/3.{sys.version_info.minor}"
+    assert asyncio.run(go()) == ["native/x86_64-linux", python, "wasm/wasi-p1"]
     assert Limits(1).cpus == ()
