@@ -54,8 +54,8 @@ def find_offering(
     tags = [runtime.tag for runtime in seccomp.runtimes(report)]
     if not tags and report.level:
         raise seccomp.JailError(
-            f"at level {report.level} of the jail wasm alone is run, and there is none here: install the package "
-            f"wasmtime, or get a higher level ({report.missing()})"
+            f"at level {report.level} of the jail wasm alone is run, and there is none here: install the "
+            f"package wasmtime, or get a higher level ({report.missing()})"
         )
     if not tags:
         raise seccomp.JailError(f"this machine cannot hold a stranger's program: {report.missing('C')}")

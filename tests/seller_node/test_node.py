@@ -21,17 +21,19 @@ from events.keys import Key
 from events.log import NotAdmittedError
 from events.pages import whole
 from links.endpoint import Endpoint
+from links.frames import PROGRAM
 from links.link import Link
-from seccomp import probe
+from seccomp import JailError, probe
 from seller_node.bandwidth import Bandwidth
 from seller_node.node import Node
 from seller_node.offering import find_offering
 from seller_node.policy import Policy, Priority
 from seller_node.profile import cpu_numbers
 from seller_node.tasks import end_tasks
+from seller_node.trial import MODULE
 from tests.seccomp.processes import alive
 from tests.seller_node.programs import program
-from tests.seller_node.stage import give, jailed, outcome, start, started, until
+from tests.seller_node.stage import give, jailed, outcome, start, start_frame, started, until
 
 PRICE = 20_000
 
@@ -415,6 +417,50 @@ def test_a_machine_that_another_node_runs_is_not_taken_over(market: Market, tmp_
     play(market, tmp_path, test)
 
 
+def test_at_level_c_wasm_alone_is_sold(market: Market, tmp_path: Path) -> None:
+    async def test(on: Trading) -> None:
+        _, lines = await on.run_node("--cpus", "1", "--at-most", "C")
+        await on.said(lines, "512 MiB each, jail 1 ")
+        rows = (await on.operator.query("machines"))["result"]
+        tags = [flag for flag in rows[0]["flags"] if "/" in flag]
+        assert (rows[0]["numbers"]["jail"], tags) == (1, ["wasm/wasi-p1"])
+        await on.buyer.request("bid", price=PRICE, size=1, flags=["native/x86_64-linux"])
+        await on.buyer.request("bid", price=PRICE, size=1, flags=["wasm/wasi-p1"])
+        (opened,) = await on.happened("contract_opened")
+        assert opened["bid"] == 3  # the first was passed over
+        link = await on.dial(opened["contract"])
+        await link.send(start_frame(1, MODULE, ["trial"], "wasm/wasi-p1"))
+        await link.send_bytes(PROGRAM, 1, MODULE)
+        assert (await outcome(link, 1))["status"] == 0
+        await start(link, 2, program("echo"), ["echo"])
+        assert (
+            "'native/x86_64-linux' is not offered here; there is wasm/wasi-p1"
+            in (await outcome(link, 2))["why"]
+        )
+
+    play(market, tmp_path, test)
+
+
+def test_level_c_without_wasm_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seccomp.is_installed", lambda: False)
+    policy = Policy(Priority.LOW, cpu_numbers(), Bandwidth())
+    with pytest.raises(JailError, match=r"level C of the jail wasm alone .*install the package wasmtime"):
+        find_offering(probe("C"), policy, "m1", 1, 256, False)
+
+
+def test_packages_are_matched_before_anything_is_paid(market: Market, tmp_path: Path) -> None:
+    async def test(on: Trading) -> None:
+        await on.run_node("--cpus", "1")
+        (row,) = (await on.operator.query("machines"))["result"]
+        (numpy,) = [flag for flag in row["flags"] if flag.startswith("numpy/")]
+        python = next(flag for flag in row["flags"] if flag.startswith("python/"))
+        await on.buyer.request("bid", price=PRICE, size=1, flags=[python, "numpy/1.7"])
+        right = (await on.buyer.request("bid", price=PRICE, size=1, flags=[python, numpy])).order
+        assert [event["bid"] for event in await on.happened("contract_opened")] == [right]
+
+    play(market, tmp_path, test)
+
+
 def test_status_says_what_it_can(market: Market, tmp_path: Path) -> None:
     async def test(on: Trading) -> None:
         code, out, _ = await on.ask("status")
@@ -422,7 +468,7 @@ def test_status_says_what_it_can(market: Market, tmp_path: Path) -> None:
         process, _ = await on.run_node("--cpus", "1")
         none = ("--creds", str(tmp_path / "none.nk"))
         code, out, errors = await on.ask("status", *none, login=False)
-        assert (code, out) == (1, f"node: machine m1, pid {process.pid}\n")
+        assert (code, out) == (1, f"node: machine m1, pid {process.pid}; for sale\n")
         assert "no seed file" in errors and len(errors.splitlines()) == 1
         code, out, errors = await on.ask("status", "--json", *none, login=False)
         assert (code, errors, json.loads(out)["node"]["pid"]) == (1, "", process.pid)
