@@ -29,7 +29,7 @@ SOURCES = {
         static void finish(int number) { write(1, "finished", 8); _exit(0); }
         int main(void) { signal(SIGQUIT, finish); write(1, "ready, ", 7); for (;;) ; }""",
     "crash": "int main(void) { __builtin_trap(); }",
-    "socket": """
+    "connect": """
         #include <sys/socket.h>
         int main(void) { return socket(AF_INET, SOCK_STREAM, 0) < 0; }""",
 }

@@ -5,7 +5,7 @@ import hashlib
 import os
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +138,8 @@ async def until(holds: Callable[[], bool]) -> None:
 def jailed(of: int | None = None) -> dict[int, str]:
     """The jailed programs under a process (else this one), by pid, with their state.
 
-    A program's parent is its keeper, that one's a zygote, and that one's the node.
+    A program's parent is its keeper, that one's a zygote, and that one's the node. Those of wasm are left
+    out: beside them a module's template stands ready, which is no program.
     """
     parents: dict[int, tuple[int, str]] = {}
     for entry in Path("/proc").glob("[0-9]*"):
@@ -154,4 +155,7 @@ def jailed(of: int | None = None) -> dict[int, str]:
             line.append(parents[line[-1]][0])
         if len(line) == 3 and line[2] == (of or os.getpid()) and state != "Z":
             found[pid] = state
+            with suppress(OSError):
+                if b"wasm" in Path(f"/proc/{line[1]}/cmdline").read_bytes().split(b"\0"):
+                    del found[pid]
     return found

@@ -63,7 +63,7 @@ def test_runs_follow_one_another(nats_server: str) -> None:
         await start(link, 4, program("crash"), ["crash"])
         told = await outcome(link, 4)
         assert (told["status"], told["signal"]) == (None, 4)
-        await start(link, 5, program("socket"), ["socket"])
+        await start(link, 5, program("connect"), ["connect"])
         assert "seccomp" in (await outcome(link, 5))["why"]
         await link.send(start_frame(6, SOURCE, ["work", "bytes"], "python/3.11"))
         await link.send_bytes(PROGRAM, 6, SOURCE)

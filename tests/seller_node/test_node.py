@@ -188,7 +188,7 @@ def test_the_life_of_a_node(market: Market, tmp_path: Path) -> None:
         first, second = [event["contract"] for event in await on.happened("contract_opened", 2)]
         link = await on.echo(first)
         await on.happened("program_started", contract=first)
-        assert set(jailed(process.pid).values()) == {"S"}
+        await until(lambda: set(jailed(process.pid).values()) == {"S"})
         # A freeze stops it (R22).
         await on.operator.request("freeze", reason="test")
         await until(lambda: set(jailed(process.pid).values()) == {"T"})
@@ -215,6 +215,7 @@ def test_the_life_of_a_node(market: Market, tmp_path: Path) -> None:
         assert await asyncio.wait_for(process.wait(), 30) == 0
         ended = await on.happened("contract_ended", 2)
         assert {event["reason"] for event in ended} == {"not renewed"}
+        assert (await outcome(link, 2))["signal"] == 9  # it did not want to finish
         assert await link.receive() is None
         earned = sum(event["amount"] - event["fee"] for event in on.of_kind("hour_charged"))
         assert len(on.of_kind("hour_charged")) == 4
