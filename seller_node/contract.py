@@ -74,10 +74,11 @@ class Contract:
         first, self.is_warned = not self.is_warned, True
         return first and self._session is not None and self._session.quit()
 
-    async def end(self, why: str, *, quit_s: float = 0.0, at_once: bool = False) -> None:
-        """The contract is over: its program gets SIGQUIT and `quit_s` seconds, then it is killed. What it
-        said and how it ended is still delivered (5 s at most), or not at all if `at_once`."""
-        if self._session and not at_once:
+    async def end(self, why: str, *, quit_s: float | None = None, at_once: bool = False) -> None:
+        """The contract is over, and its program is killed. What it said before is still delivered (5 s at
+        most, or not at all if `at_once`). At an hour's end there is a `quit_s`: the program gets SIGQUIT and
+        so many seconds first, and how it ended is told."""
+        if self._session and quit_s is not None:
             await self._session.finish(quit_s)
         if self._session:
             await self._session.end_runs()

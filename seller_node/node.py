@@ -313,9 +313,10 @@ class Node:
             self.tally.lost_hours += 1
         elif kind == "contract_ended":
             del self.contracts[contract.number]
-            polite = event["reason"] == "not renewed" and not contract.is_warned
-            quit_s = min(QUIT_S, self._hour_us / 1e6 / SHORTER) if polite else 0.0
-            self._errand(contract.end("the contract ended: " + event["reason"], quit_s=quit_s))
+            at_hours_end = event["reason"] == "not renewed"
+            quit_s = 0.0 if contract.is_warned else min(QUIT_S, self._hour_us / 1e6 / SHORTER)
+            why = "the contract ended: " + event["reason"]
+            self._errand(contract.end(why, quit_s=quit_s if at_hours_end else None))
         else:
             return False
         return True
