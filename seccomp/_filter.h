@@ -30,7 +30,7 @@
 #endif
 
 enum { NATIVE = 1, PYTHON = 2, WASM = 4, ALL = 7 }; /* whose rule it is */
-enum { ALONE = 8 };      /* a rule for programs that are alone in their pid namespace */
+enum { ALONE = 8 };      /* a rule for native programs that are alone in their pid namespace */
 enum { COMPILE = 16, TEMPLATE = WASM | COMPILE }; /* what compiles wasm and makes copies of itself */
 enum { PROGRAM_FD = 3 }; /* where the program lies, until it was started or read */
 

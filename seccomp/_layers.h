@@ -206,11 +206,11 @@ static int drop_capabilities(const struct jail *jail)
 
 static int install_filter(const struct jail *jail)
 {
+    const int profile = jail->profile == NATIVE && (jail->layers & NAMESPACES) ? NATIVE | ALONE : jail->profile;
     struct sock_filter code[FILTER_MOST];
     struct sock_fprog filter = {.filter = code};
 
-    filter.len = (unsigned short)assemble_filter(
-        code, jail->profile | (jail->layers & NAMESPACES && !(jail->profile & WASM) ? ALONE : 0), (uint32_t)getpid());
+    filter.len = (unsigned short)assemble_filter(code, profile, (uint32_t)getpid());
     return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) ? -1 : 0;
 }
 

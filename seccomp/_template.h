@@ -17,6 +17,7 @@ enum { COPY_FD = PROGRAM_FD };     /* a copy's way to the keeper, where the temp
 enum { TEMPLATE_FD = PROGRAM_FD + 1 }; /* the template's */
 enum { TRAPPED = 134 };            /* the status of a program that trapped, as with wasmtime's own command */
 enum { MOST_ARGUMENTS = 1 << 16 };
+enum { MOST_WORDS = 1 << 14 };     /* bytes, which a pipe takes though nobody reads */
 #define WASM_STACK (UINT64_C(4) << 20)   /* bytes; the program has it besides its memory */
 #define RESERVATION (UINT64_C(4) << 30)  /* address space of a memory: no access needs to be checked then */
 #define OWN_MEMORY (UINT64_C(2) << 20)   /* what wasmtime needs to run a module, besides the module's memory */
@@ -65,7 +66,9 @@ static void fail_with(const char *what, const wasmtime_error *error, const wasm_
     else if (trap != NULL)
         wasm_trap_message(trap, &message);
     say_text(what);
-    say(message.data, message.size > 0 && message.data[message.size - 1] == '\0' ? message.size - 1 : message.size);
+    if (message.size > 0 && message.data[message.size - 1] == '\0')
+        message.size--;
+    say(message.data, message.size < MOST_WORDS ? message.size : MOST_WORDS); /* names in it may be any length */
     say_text("\n");
     _exit(status);
 }

@@ -11,6 +11,7 @@
 #include "_template.h"
 
 enum { MOST_RUNS = 256 }; /* of one module, at the same time */
+enum { REST_MS = 1 };     /* between a start and the next copy, unless it is asked for */
 enum { TEMPLATE_SOCKET = KEEPERS_STATUS };
 
 struct run {
@@ -27,6 +28,7 @@ static struct {
     bool ready, refused;     /* it compiled its module; the node asks for no more */
     int asked;               /* our end to a copy that was asked for, or -1 */
     struct run spare;        /* a copy that waits; `control` is the way to it */
+    uint64_t rest;           /* until when, in ns: copying would take the CPU from who begins to run */
     struct run runs[MOST_RUNS];
     unsigned count;
     cpu_set_t cpus;          /* all that a run may have */
@@ -176,6 +178,7 @@ static void hear_request(void)
         run.control = fds[3];
         kept.runs[kept.count++] = run;
         kept.spare.pid = 0;
+        kept.rest = now(CLOCK_MONOTONIC) + REST_MS * UINT64_C(1000000);
     }
     for (int i = 0; i < STDIO; i++)
         close(fds[i]);
@@ -290,10 +293,13 @@ static void mind(void)
     while (kept.count || !kept.refused) {
         bool able = kept.template.pid && kept.ready;
         bool listen = able && kept.spare.pid && kept.count < MOST_RUNS;
+        bool lacking = able && kept.spare.pid == 0 && kept.asked < 0;
+        bool resting = lacking && now(CLOCK_MONOTONIC) < kept.rest;
+        int pause = next_look();
 
-        if (able && kept.spare.pid == 0 && kept.asked < 0)
+        if (lacking && !resting)
             ask_for_copy();
-        events[0] = (struct pollfd){kept.refused ? -1 : CONTROL, listen ? POLLIN : 0, 0};
+        events[0] = (struct pollfd){kept.refused ? -1 : CONTROL, listen || resting ? POLLIN : 0, 0};
         events[1] = (struct pollfd){kept.template.pid ? TEMPLATE_SOCKET : -1, POLLIN, 0};
         events[2] = (struct pollfd){kept.template.pid ? kept.template.pidfd : -1, POLLIN, 0};
         events[3] = (struct pollfd){kept.asked, POLLIN, 0};
@@ -303,7 +309,9 @@ static void mind(void)
             events[6 + 2 * i] = (struct pollfd){kept.runs[i].pidfd, POLLIN, 0};
         }
         unsigned count = kept.count;
-        if (poll(events, 5 + 2 * count, next_look()) < 0 && errno != EINTR)
+        if (resting && (pause < 0 || pause > REST_MS))
+            pause = REST_MS;
+        if (poll(events, 5 + 2 * count, pause) < 0 && errno != EINTR)
             break;
         for (unsigned i = count; i-- > 0;) { /* backwards: the last takes the place of one that ended */
             if (events[5 + 2 * i].revents)
@@ -311,6 +319,7 @@ static void mind(void)
             if (events[6 + 2 * i].revents) {
                 end_run(&kept.runs[i]);
                 kept.runs[i] = kept.runs[--kept.count];
+                kept.rest = 0; /* the CPU is free */
             }
         }
         if (events[1].revents & POLLIN)
@@ -320,6 +329,8 @@ static void mind(void)
         if (events[0].revents) {
             if (listen)
                 hear_request();
+            else if (events[0].revents & POLLIN)
+                kept.rest = 0; /* somebody asks already */
             else
                 kept.refused = true; /* hung up */
         }

@@ -45,8 +45,7 @@ AtMost = Annotated[
     Level,
     typer.Option(
         "--at-most",
-        help="Use the jail's layers up to this level: B leaves out namespaces, C Landlock too: then "
-        "wasm alone is run.",
+        help="The most layers of the jail: B without namespaces, C without Landlock too, which runs wasm alone.",
     ),
 ]
 Name = Annotated[str, typer.Option("--name", metavar="MACHINE", help="The machine's name; else the host's.")]

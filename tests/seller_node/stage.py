@@ -5,7 +5,7 @@ import hashlib
 import os
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from seccomp import Exit, Limits, probe, runtimes
 from seller_node.contract import Contract
 from seller_node.profile import cpu_numbers
 from seller_node.run import Jails
+from tests.seccomp.processes import command_line
 
 CONTRACT = 3
 NATIVE = "native/x86_64-linux"
@@ -138,8 +139,8 @@ async def until(holds: Callable[[], bool]) -> None:
 def jailed(of: int | None = None) -> dict[int, str]:
     """The jailed programs under a process (else this one), by pid, with their state.
 
-    A program's parent is its keeper, that one's a zygote, and that one's the node. Those of wasm are left
-    out: beside them a module's template stands ready, which is no program.
+    A program's parent is its keeper, that one's a zygote, and that one's the node. Those of wasm's zygote are
+    left out: no test here runs any but the trial, whose template stays.
     """
     parents: dict[int, tuple[int, str]] = {}
     for entry in Path("/proc").glob("[0-9]*"):
@@ -153,9 +154,7 @@ def jailed(of: int | None = None) -> dict[int, str]:
         line = [parent]
         while line[-1] in parents and len(line) < 3:
             line.append(parents[line[-1]][0])
-        if len(line) == 3 and line[2] == (of or os.getpid()) and state != "Z":
+        below = len(line) == 3 and line[2] == (of or os.getpid())
+        if below and state != "Z" and b"\0wasm\0" not in command_line(line[1]):
             found[pid] = state
-            with suppress(OSError):
-                if b"wasm" in Path(f"/proc/{line[1]}/cmdline").read_bytes().split(b"\0"):
-                    del found[pid]
     return found
