@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := build/.installed
-SOURCES := pyproject.toml setup.py seccomp/_jail.c $(wildcard exchange/*.pyx) $(wildcard exchange/*.px[di] exchange/*.h seccomp/*.h)
+SOURCES := pyproject.toml setup.py seccomp/_jail.c seccomp/benchmark/kernels.c $(wildcard exchange/*.pyx) $(wildcard exchange/*.px[di] exchange/*.h seccomp/*.h)
 
 .DEFAULT_GOAL := help
 .PHONY: help check setup demo test lint strict soak sanitize bench bench-book bench-log goals clean
@@ -77,4 +77,4 @@ goals: $(STAMP) ## the figures asked for, beside the last results
 	@$(PY) -m bench.goals
 
 clean: ## remove what was built; var/ stays
-	@rm -rf build $(VENV) *.egg-info exchange/*.so seccomp/*.so
+	@rm -rf build $(VENV) *.egg-info exchange/*.so seccomp/*.so seccomp/benchmark/*.elf

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from events.client import Client
 from events.keys import Key
 from seller_node.lines import many
+from seller_node.measurement import Measuring
 from seller_node.node import Node, Tally
 from seller_node.offering import Offering
 from seller_node.place import Place
@@ -29,6 +30,7 @@ class Life:
     server: str
     key: Key
     offering: Offering
+    measuring: Measuring
     price: int
     say: Callable[[str], None]
 
@@ -59,6 +61,8 @@ class Life:
                     await Client.connect(self.server, self.key, name=NAME)
                 )
                 profile, jails = await ours.enter_async_context(self.offering.tried())
+                score = await self.measuring.score(profile, jails.runtimes.values(), say, keep=True)
+                profile = self.measuring.offer(profile, score)
                 if not self.place.is_own:
                     await await_silence(client, machine, say)
                 if not too_early.is_set():

@@ -12,9 +12,12 @@ import uvloop
 import seccomp
 from events import cli
 from events.cli import Creds, Json, Server, credits
+from seccomp.benchmark import SECONDS
+from seller_node.checking import check
 from seller_node.life import Life, allow_files, say_to
 from seller_node.lines import many
-from seller_node.looking import MARKET_ERRORS, check, statement, status
+from seller_node.looking import MARKET_ERRORS, statement, status
+from seller_node.measurement import Measuring
 from seller_node.node import Tally
 from seller_node.offering import find_offering
 from seller_node.options import (
@@ -23,12 +26,16 @@ from seller_node.options import (
     Cpus,
     HoursOf,
     Level,
+    Measure,
     Memory,
+    Mflops,
+    Mips,
     MoreCpus,
     Name,
     OnCpus,
     Price,
     PriorityOf,
+    Seconds,
     State,
     WhenIdle,
     policy_of,
@@ -51,6 +58,10 @@ def run(
     name: Name = "",
     at_most: AtMost = Level.A,
     allow_more_cpus: MoreCpus = False,
+    mips: Mips = None,
+    mflops: Mflops = None,
+    measure: Measure = False,
+    benchmark_seconds: Seconds = SECONDS,
     state: State = DEFAULT,
     server: Server = "",
     creds: Creds = None,
@@ -73,7 +84,8 @@ def run(
         allow_files()
         began = time.monotonic()
         try:
-            tally, interrupted = uvloop.run(Life(place, url, key, offering, price, say).live())
+            measuring = Measuring(place.directory, benchmark_seconds, measure, mips, mflops, policy.cpus)
+            tally, interrupted = uvloop.run(Life(place, url, key, offering, measuring, price, say).live())
         finally:
             place.release()
         seconds = time.monotonic() - began

@@ -8,12 +8,10 @@ import seccomp
 from events.profile import MOST_FLAGS
 from seccomp import Limits
 from seller_node.bandwidth import Bucket
-from seller_node.policy import Policy, Priority
+from seller_node.policy import NICE, Policy, Priority
 from seller_node.profile import Profile, offer
 from seller_node.run import Jails
 from seller_node.trial import try_all
-
-NICE = {Priority.IDLE: 19, Priority.LOW: 10, Priority.NORMAL: 0}
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ AtMost = Annotated[
     Level,
     typer.Option(
         "--at-most",
-        help="The most layers of the jail: B without namespaces, C without Landlock too, which runs wasm alone.",
+        help="The most layers of the jail: B without namespaces, C without Landlock too: wasm alone runs.",
     ),
 ]
 Name = Annotated[str, typer.Option("--name", metavar="MACHINE", help="The machine's name; else the host's.")]
@@ -101,6 +101,23 @@ WhenIdle = Annotated[
         max=MOST_IDLE_MIN,
         help="Sell only after nobody used the machine for so long; when somebody is back, sell nothing new.",
         show_default="used or not",
+    ),
+]
+Mips = Annotated[
+    int | None, typer.Option("--mips", metavar="N", min=0, help="Offer so many; else all that were measured.")
+]
+Mflops = Annotated[int | None, typer.Option("--mflops", metavar="N", min=0, help="The same of these.")]
+Measure = Annotated[
+    bool, typer.Option("--measure", help="Measure the CPUs anew, also where nothing has changed.")
+]
+Seconds = Annotated[
+    float,
+    typer.Option(
+        "--benchmark-seconds",
+        metavar="S",
+        min=0.05,
+        max=600,
+        help="Measure the CPUs for so long; less is less exact, for tests and demonstrations.",
     ),
 ]
 MoreCpus = Annotated[

@@ -24,6 +24,9 @@ class Priority(StrEnum):
     NORMAL = "normal"
 
 
+NICE = {Priority.IDLE: 19, Priority.LOW: 10, Priority.NORMAL: 0}
+
+
 @dataclass(frozen=True)
 class Policy:
     """The options of `run`. `when_idle_s` is after how many seconds without use the machine is for sale, 0:

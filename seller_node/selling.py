@@ -154,7 +154,8 @@ class Selling:
         self._size = size
         self._say(
             f"machine {profile.machine}: {size} CPUs at {credits(self._price)} credits an hour, "
-            f"{profile.memory_mb} MiB each, jail {profile.jail} (ask {self._ask})"
+            f"{profile.memory_mb} MiB, {profile.mips} mips and {profile.mflops} mflops each, "
+            f"jail {profile.jail} (ask {self._ask})"
         )
 
     async def _cancel(self) -> None:

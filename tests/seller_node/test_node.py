@@ -36,6 +36,7 @@ from tests.seller_node.programs import program
 from tests.seller_node.stage import give, jailed, outcome, start, start_frame, started, until
 
 PRICE = 20_000
+BRIEFLY = ("--benchmark-seconds", "0.1")
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +66,7 @@ class Trading:
 
     async def run_node(self, *words: str) -> tuple[Process, list[str]]:
         """Start a node and wait until it offers its machine; returns it with the lines that it prints."""
-        options = ("--price", "0.02", "--name", "m1", "--memory", "512", *words)
+        options = ("--price", "0.02", "--name", "m1", "--memory", "512", *BRIEFLY, *words)
         process = await asyncio.create_subprocess_exec(
             *self.command("run", *options), stdout=PIPE, stderr=PIPE
         )
@@ -368,7 +369,7 @@ def test_what_cannot_be_is_one_line(market: Market, tmp_path: Path) -> None:
         assert (code, errors) == (1, "")
         assert "--name" in json.loads(out)["error"]
         assert (await on.ask("run", "--price", "-1"))[0] == 2
-        code, out, _ = await on.ask("check", "--json", login=False)
+        code, out, _ = await on.ask("check", *BRIEFLY, "--json", login=False)
         assert (code, json.loads(out)["offer"]["cpus"]) == (0, cpus)
         code, out, _ = await on.ask("check", "--cpus", str(cpus + 1), login=False)
         assert code == 1
@@ -421,7 +422,7 @@ def test_a_machine_that_another_node_runs_is_not_taken_over(market: Market, tmp_
 def test_at_level_c_wasm_alone_is_sold(market: Market, tmp_path: Path) -> None:
     async def test(on: Trading) -> None:
         _, lines = await on.run_node("--cpus", "1", "--at-most", "C")
-        await on.said(lines, "512 MiB each, jail 1 ")
+        await on.said(lines, "mflops each, jail 1 ")
         rows = (await on.operator.query("machines"))["result"]
         tags = [flag for flag in rows[0]["flags"] if "/" in flag]
         assert (rows[0]["numbers"]["jail"], tags) == (1, ["wasm/wasi-p1"])

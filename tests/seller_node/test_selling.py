@@ -21,7 +21,7 @@ from seller_node.policy import ALWAYS, Gate, Policy, Priority, Verdict
 from seller_node.profile import cpu_numbers
 from tests.seller_node.programs import program
 from tests.seller_node.stage import jailed, outcome, start, started, until
-from tests.seller_node.test_node import PRICE, Trading, play
+from tests.seller_node.test_node import BRIEFLY, PRICE, Trading, play
 
 SHUT = Verdict(False, "somebody is here; for sale after 10 idle minutes")
 
@@ -130,7 +130,9 @@ def test_the_command_says_when_it_is_not_for_sale(market: Market, tmp_path: Path
 
     async def test(on: Trading) -> None:
         process = await asyncio.create_subprocess_exec(
-            *on.command("run", "--price", "0.02", "--name", "m1", "--memory", "512", "--hours", hours),
+            *on.command(
+                "run", "--price", "0.02", "--name", "m1", "--memory", "512", "--hours", hours, *BRIEFLY
+            ),
             stdout=asyncio.subprocess.PIPE,
         )
         on.nodes.append((process, []))

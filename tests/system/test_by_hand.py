@@ -17,6 +17,7 @@ from tests.seccomp.processes import alive, descendants
 from tests.system.conftest import walked
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+BRIEFLY = ("--benchmark-seconds", "0.1")
 ROOMS = {"exchange": "console", "seller_node": "seller_node", "buyer": "buyer"}
 FUNCTION = """
 def shout(data):
@@ -128,11 +129,11 @@ def open_market(terminal: Terminal) -> "subprocess.Popen[str]":
 
 def offer(terminal: Terminal) -> "subprocess.Popen[str]":
     """`seller_node run`, until its machine is ready."""
-    checked = terminal.asked("seller_node", "check", "--cpus", "1", "--memory", "256")
+    checked = terminal.asked("seller_node", "check", "--cpus", "1", "--memory", "256", *BRIEFLY)
     assert checked["refusal"] == "" and "native/x86_64-linux" in checked["runtimes"]
     node = terminal.start(
         *("seller_node", "run", "--price", "0.02", "--name", "m1", "--cpus", "2", "--allow-more-cpus"),
-        *("--memory", "512", *seed_of("sam"), "--json"),
+        *("--memory", "512", *BRIEFLY, *seed_of("sam"), "--json"),
     )
     until(lambda: any(m["ready"] for m in terminal.asked("exchange", "machines")), "the machine is ready")
     return node
