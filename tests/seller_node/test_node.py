@@ -369,8 +369,16 @@ def test_what_cannot_be_is_one_line(market: Market, tmp_path: Path) -> None:
         assert (code, errors) == (1, "")
         assert "--name" in json.loads(out)["error"]
         assert (await on.ask("run", "--price", "-1"))[0] == 2
-        code, out, _ = await on.ask("check", *BRIEFLY, "--json", login=False)
-        assert (code, json.loads(out)["offer"]["cpus"]) == (0, cpus)
+        last = str(max(os.sched_getaffinity(0)))
+        allowed = ("--on-cpus", last, "--when-idle", "10", "--bandwidth", "1MB/2MB", "--hours", "22:00-07:00")
+        code, out, _ = await on.ask("check", *BRIEFLY, *allowed, "--json", login=False)
+        found = json.loads(out)
+        assert (code, found["offer"]["cpus"]) == (0, 1)
+        assert isinstance(found["policy"].pop("people_seen_by"), list)
+        assert found["policy"] == {
+            "priority": "idle", "cpus": [int(last)], "up": 1_000_000, "down": 2_000_000,
+            "hours": "22:00-07:00", "when_idle_s": 600,
+        }  # fmt: skip
         code, out, _ = await on.ask("check", "--cpus", str(cpus + 1), login=False)
         assert code == 1
         assert "run would refuse" in out

@@ -137,7 +137,8 @@ def test_the_command_says_when_it_is_not_for_sale(market: Market, tmp_path: Path
         )
         on.nodes.append((process, []))
         assert process.stdout
-        line = (await process.stdout.readline()).decode()
+        while "for sale" not in (line := (await process.stdout.readline()).decode()):
+            assert line
         assert f"not for sale: these are not its hours, {hours}; again at {wall.tm_hour:02}:00" in line
         code, text, _ = await on.ask("status")
         assert code == 0
