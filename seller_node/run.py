@@ -80,7 +80,7 @@ def read_start(payload: bytes) -> Start:
         raise BadStartError("START: sha256 must be the program's SHA-256 in hexadecimal")
     if type(size) is not int or size < 0:
         raise BadStartError("START: size must be the program's bytes")
-    return Start(runtime, arguments, digest, size)
+    return Start(runtime, arguments, digest.lower(), size)
 
 
 class Run:
@@ -121,7 +121,7 @@ class Run:
             return None
         program = b"".join(self._pieces)
         self._pieces.clear()
-        if self._digest.hexdigest() != self.start.sha256.lower():
+        if self._digest.hexdigest() != self.start.sha256:
             raise BadStartError("program: its SHA-256 is not the one that START said")
         return program
 

@@ -8,6 +8,8 @@ from links.frames import INPUT, INPUT_END, KILL, PROGRAM, START, Frame
 from links.link import Link, LinkClosedError
 from seller_node.run import BadStartError, Jails, Run, Start, read_start
 
+EACH_PROGRAM = 64 * 1024  # bytes that a program counts besides its own: small ones take memory too
+
 log = logging.getLogger("seller_node")
 
 
@@ -25,6 +27,7 @@ class Session:
         self._reading: asyncio.Task[None] | None = None
         self._last = 0
         self._programs: dict[str, bytes] = {}
+        self._room = jails.most_program()  # bytes for more of them
 
     async def serve(self) -> None:
         """Until the link is closed or replaced."""
@@ -121,8 +124,8 @@ class Session:
         if program is not None:
             run.begin(program)
             return
-        room = self._jails.most_program() - sum(map(len, self._programs.values()))
-        if start.size > room:
+        if start.size + EACH_PROGRAM > self._room:
+            room = max(0, self._room - EACH_PROGRAM)
             await run.refuse(
                 f"program: {start.size} bytes; this link has room for {room} more "
                 f"({self._jails.most_program()} in all): dial anew, or send a smaller one"
@@ -140,6 +143,7 @@ class Session:
             return
         if program is not None:
             self._programs[run.start.sha256] = program
+            self._room -= len(program) + EACH_PROGRAM
             run.begin(program)
 
     def _make_run(self, start: Start) -> Run:

@@ -13,7 +13,7 @@ from links.link import WINDOW_BYTES, WINDOW_FRAMES, Link, LinkClosedError
 from seccomp import Program
 from seller_node.bandwidth import Bucket
 from seller_node.run import Run
-from seller_node.session import Session
+from seller_node.session import EACH_PROGRAM, Session
 from tests.seller_node.programs import program
 from tests.seller_node.stage import (
     CONTRACT,
@@ -127,7 +127,8 @@ def test_programs_of_one_link_are_bounded(nats_server: str) -> None:
         most = on.jails.most_program()
         assert most == 2 << 20
         link = await on.dial()
-        for run, size, fits in ((1, most - 10, True), (2, 11, False), (3, 10, True), (4, 1, False)):
+        first = most - 2 * EACH_PROGRAM - 10
+        for run, size, fits in ((1, first, True), (2, 11, False), (3, 10, True), (4, 1, False)):
             data = bytes([run]) * size
             await link.send(start_frame(run, data, []))
             if fits:
@@ -136,6 +137,12 @@ def test_programs_of_one_link_are_bounded(nats_server: str) -> None:
         link = await on.dial()
         await start(link, 1, bytes(100), [])
         assert "ELF" in (await outcome(link, 1))["why"]
+        # Many small ones take memory too.
+        for run in range(2, 100):
+            await start(link, run, bytes([run]), [])
+            if "dial anew" in (await outcome(link, run))["why"]:
+                break
+        assert run == most // EACH_PROGRAM
 
     on_stage(nats_server, test, memory_mb=16)
 
