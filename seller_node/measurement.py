@@ -8,10 +8,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from events.requests import INT32
 from events.wire import dumps, loads
 from seccomp import Runtime
 from seccomp.benchmark import SECONDS, BenchmarkError, Score, measurable, measure, program_of
+from seller_node.lines import many
 from seller_node.place import PlaceTakenError
 from seller_node.policy import NICE as NICE_OF
 from seller_node.policy import Priority
@@ -50,7 +53,7 @@ class Measuring:
         if not self.anew and (kept := _kept(self.directory / FILE, about)):
             say(f"measured before: {described(kept)}")
             return kept
-        say(f"measuring {profile.cpus} CPUs, for about {self.seconds:g} s ...")
+        say(f"measuring {many(profile.cpus, 'CPU')}, for about {self.seconds:g} s ...")
         copies = [cpus[number % len(cpus)] for number in range(profile.cpus)]
         score = await measure(runtime, copies, seconds=self.seconds, nice=NICE)
         say(f"measured: {described(score)}")
@@ -72,8 +75,8 @@ class Measuring:
 def described(score: Score) -> str:
     """A score for a person."""
     return (
-        f"{score.mips} mips and {score.mflops} mflops a CPU, {score.copies} at once in {score.runtime}, "
-        f"which had {score.cpu_percent}% of them"
+        f"{score.mips} mips and {score.mflops} mflops a CPU; {score.copies} at once in {score.runtime}, "
+        f"with {score.cpu_percent}% of a CPU each"
     )
 
 
@@ -96,8 +99,8 @@ def _kept(path: Path, about: dict[str, Any]) -> Score | None:
     """The score in a file, if it is one, and about just this."""
     try:
         found = loads(path.read_bytes())
-        return Score(**found["score"]) if found["about"] == about else None
-    except (OSError, ValueError, KeyError, TypeError):
+        return msgspec.convert(found["score"], Score) if found["about"] == about else None
+    except (OSError, ValueError, KeyError, TypeError, msgspec.ValidationError):
         return None
 
 
