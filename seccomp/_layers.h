@@ -35,11 +35,11 @@ enum { MOST_DESCRIPTORS = 8 }; /* three streams, and what Go's scheduler needs: 
 enum step {
     STARTED, STEP_FORK, STEP_KEEPER, STEP_DESCRIPTORS, STEP_NAMESPACES, STEP_USER_MAP, STEP_ROOT, STEP_LIMITS,
     STEP_NO_NEW_PRIVS, STEP_LANDLOCK, STEP_CAPABILITIES, STEP_ORPHAN, STEP_SECCOMP, STEP_EXEC, STEP_METER,
-    STEP_COUNT
+    STEP_CGROUP, STEP_COUNT
 };
 static const char *const STEP_NAMES[STEP_COUNT] = {
     "started", "fork", "keeper", "descriptors", "namespaces", "user map", "empty root", "limits",
-    "no_new_privs", "landlock", "capabilities", "keeper lost", "seccomp", "exec", "meter"
+    "no_new_privs", "landlock", "capabilities", "keeper lost", "seccomp", "exec", "meter", "cgroup"
 };
 
 struct jail {
@@ -59,7 +59,7 @@ struct jail {
     uint64_t tasks;           /* what RLIMIT_NPROC must be for that many threads; the keeper finds out */
     pid_t parent;             /* who forks the keeper */
     char uid_map[48], gid_map[48];
-    int descriptors[5];       /* program, stdin, stdout, stderr, control */
+    int descriptors[6];       /* program, stdin, stdout, stderr, control; what to write to for a cgroup, or -1 */
     char *const *arguments;   /* NULL at its end */
 };
 

@@ -215,7 +215,6 @@ CHOSEN_TEMPLATE = """
     10 0 0 7: EPERM: that can be written
     47 4 0: EBADF: hear its keeper
     47 0 0: SIGSYS: hear from anybody else
-    56 0x8011: answer: a copy, minded by its keeper
     56 17: SIGSYS: a copy, minded by itself
     56 0x8011 4096: SIGSYS: a copy with a stack of its own
     56 0x18011: SIGSYS: a copy, with a flag more
@@ -227,7 +226,8 @@ CHOSEN_TEMPLATE = """
     317 1 0 0: EFAULT: one filter more
     317 1 8 0: SIGSYS: one that asks somebody
     317 0 0 0: SIGSYS: seccomp as of old
-"""
+    56 0x8011: answer: a copy, minded by its keeper
+"""  # the copy comes last: it too says that it was answered, whenever it may
 
 
 def table() -> dict[int, tuple[str, str, str, str]]:

@@ -1,6 +1,7 @@
 """WebAssembly: modules compiled in the jail, at every level; hostile ones die alone."""
 
 import asyncio
+import gc
 import os
 import signal
 import struct
@@ -26,7 +27,7 @@ from tests.seccomp.processes import (
     until,
     until_async,
 )
-from tests.seccomp.running import LIMITS, Outcome, report_at, run, runtime_at
+from tests.seccomp.running import LIMITS, Outcome, finish, report_at, run, runtime_at
 
 LEVELS = pytest.mark.parametrize("level", ["A", "B", "C"])
 
@@ -443,6 +444,48 @@ def test_starts_that_are_cancelled_leave_nothing() -> None:
             assert set(os.listdir("/proc/self/fd")) == files
 
     asyncio.run(go())
+
+
+@pytest.mark.parametrize("level", ["A", "C"])
+def test_many_starts_leave_nothing(level: str) -> None:
+    async def some(runtime: Runtime, count: int) -> None:
+        for number in range(count):
+            program = await runtime.start(HELLO, ["module"], Limits(64))
+            if number % 3 == 1:
+                program.kill()
+            elif number % 3 == 2:
+                program.freeze()
+                program.close()
+                continue
+            await finish(program)
+
+    async def go() -> None:
+        async with runtime_at(level, "wasm") as runtime:
+            await some(runtime, 30)
+            before = await asyncio.to_thread(footprint)
+            await some(runtime, 150)
+            after = await asyncio.to_thread(footprint)
+        assert len(before) == (5 if level == "A" else 4)  # ourselves, zygote, keeper, template, and an init
+        for pid, (files, memory_kb) in after.items():
+            assert files == before[pid][0]
+            assert memory_kb - before[pid][1] < 1024, "7 KiB a start"
+
+    asyncio.run(go())
+
+
+def footprint() -> dict[int, tuple[int, int]]:
+    """Open files, where we may see them, and own memory of us and all below but the copy that waits."""
+    settled()
+    gc.collect()
+    youngest = max(descendants(os.getpid()), key=start_time)
+    found = {}
+    for pid in {os.getpid(), *descendants(os.getpid())} - {youngest}:
+        found[pid] = (0, 0)
+        with suppress(PermissionError):  # nobody but root may look into them
+            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+            own = sum(int(line.split()[1]) for line in rollup if line.startswith("Private_"))
+            found[pid] = (len(os.listdir(f"/proc/{pid}/fd")), own)
+    return found
 
 
 NODE = """
