@@ -2,12 +2,16 @@
 
 import ast
 import glob
+import importlib.metadata
 import os
+import re
 import struct
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from buyer.job import BadJobError, Unit
+from events.profile import FLAG
 
 NATIVE = "native/x86_64-linux"
 WASM = "wasm/wasi-p1"
@@ -78,6 +82,40 @@ def read_python(spec: str) -> tuple[bytes, str]:
     if not any(isinstance(node, ast.FunctionDef) and node.name == function for node in tree.body):
         raise BadJobError(f"--python: {file} has no function {function!r} at its top level")
     return source, function
+
+
+def read_needs(words: list[str]) -> list[str]:
+    """Packages as flags of a screen, `numpy/2.4` (R29). Raises BadJobError."""
+    for word in words:
+        if not re.fullmatch(r"[^/]+/[0-9]+\.[0-9]+", word) or not re.fullmatch(FLAG, word):
+            name = re.split(r"[/=<>~! ]", word)[0]
+            here = f"; here it is {flag}" if (flag := installed(name)) else ""
+            raise BadJobError(f"--needs: {word[:60]!r} is no package with its version, as numpy/2.4{here}")
+    return words
+
+
+def unnamed_needs(source: bytes, needs: Iterable[str]) -> dict[str, str]:
+    """What a source imports beside Python's own modules and `needs`: each package, with the flag of the
+    version that is installed here, or "". The source is parsed, never run."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    named = {need.partition("/")[0] for need in needs}
+    others = sorted(name for name in found - sys.stdlib_module_names if name.lower() not in named)
+    return {name: installed(name) for name in others}
+
+
+def installed(name: str) -> str:
+    """The flag of the package that is installed here under a name, or "" where there is none."""
+    try:
+        version = importlib.metadata.version(name)
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return ""
+    number = re.match(r"[0-9]+\.[0-9]+", version)
+    return f"{name.lower()}/{number[0]}" if number else ""
 
 
 def find_inputs(pattern: str) -> list[Unit]:

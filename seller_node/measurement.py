@@ -16,17 +16,19 @@ from seccomp import Runtime
 from seccomp.benchmark import SECONDS, BenchmarkError, Score, measurable, measure, program_of
 from seller_node.lines import many
 from seller_node.place import PlaceTakenError
+from seller_node.policy import NICE as NICE_OF
+from seller_node.policy import Priority
 from seller_node.profile import BadOfferError, Profile, cpu_numbers
-from seller_node.run import NICE
 
 FILE = "benchmark.json"
+NICE = NICE_OF[Priority.LOW]  # whatever programs get later: what the CPUs can do is asked
 QUIET_PERCENT = 95  # of a CPU; who had less was not alone
 
 
 @dataclass(frozen=True)
 class Measuring:
     """How to measure and what to offer: for so many `seconds`, `anew` whatever is kept in `directory`; so
-    many `mips` and `mflops` (None: all that were measured).
+    many `mips` and `mflops` (None: all that were measured). `cpus` are those that programs get, () for all.
     """
 
     directory: Path
@@ -34,6 +36,7 @@ class Measuring:
     anew: bool = False
     mips: int | None = None
     mflops: int | None = None
+    cpus: tuple[int, ...] = ()
 
     async def score(
         self, profile: Profile, runtimes: Iterable[Runtime], say: Callable[[str], None], *, keep: bool
@@ -45,8 +48,8 @@ class Measuring:
         found = measurable(runtimes)
         if not found:
             raise BenchmarkError("no runtime works here that the benchmark is there for")
-        runtime, cpus = found[0], cpu_numbers()
-        about = _about(runtime, profile, self.seconds)
+        runtime, cpus = found[0], self.cpus or cpu_numbers()
+        about = _about(runtime, profile, cpus, self.seconds)
         if not self.anew and (kept := _kept(self.directory / FILE, about)):
             say(f"measured before: {described(kept)}")
             return kept
@@ -77,12 +80,12 @@ def described(score: Score) -> str:
     )
 
 
-def _about(runtime: Runtime, profile: Profile, seconds: float) -> dict[str, Any]:
+def _about(runtime: Runtime, profile: Profile, cpus: tuple[int, ...], seconds: float) -> dict[str, Any]:
     """What the score depends on: where any of it has changed, it counts no more."""
     return {
         "cpu": _cpu_model(),
         "kernel": os.uname().release,
-        "cpus": list(cpu_numbers()),
+        "cpus": list(cpus),
         "copies": profile.cpus,
         "jail": profile.jail,
         "nice": NICE,

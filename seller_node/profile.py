@@ -48,15 +48,18 @@ def offer(
     more_cpus: bool,
     level: str,
     tags: Iterable[str],
+    on_cpus: tuple[int, ...] = (),
 ) -> Profile:
-    """The profile of this machine. `memory` is for all CPUs together, in MiB.
+    """The profile of this machine. `memory` is for all CPUs together, in MiB; `on_cpus` are those that
+    programs may use, where not all.
 
     `more_cpus` lets a demonstration offer more CPUs than there are. Raises BadOfferError.
     """
-    has = len(cpu_numbers())
+    has = len(on_cpus or cpu_numbers())
     cpus = has if cpus is None else cpus
     if cpus < 1 or (cpus > has and not more_cpus):
-        raise BadOfferError(f"--cpus {cpus}: this machine has {has}; offer 1 to {has} (R24)")
+        whose = "--on-cpus names" if on_cpus and len(on_cpus) < len(cpu_numbers()) else "this machine has"
+        raise BadOfferError(f"--cpus {cpus}: {whose} {has}; offer 1 to {has} (R24)")
     available, total = memory_mb()
     memory = available * 3 // 4 if memory is None else memory
     if memory > total:

@@ -1,5 +1,6 @@
 """What is looked at before it is sent, and what the command line says about it: one line each."""
 
+import importlib.metadata
 import json
 import os
 import pty
@@ -14,7 +15,16 @@ from typer.testing import CliRunner
 from buyer.job import BadJobError, Ended, Result
 from buyer.main import app, copy, pass_through
 from buyer.offers import pick
-from buyer.program import check_output, find_inputs, read_native, read_program, read_python
+from buyer.program import (
+    check_output,
+    find_inputs,
+    installed,
+    read_native,
+    read_needs,
+    read_program,
+    read_python,
+    unnamed_needs,
+)
 from events.keys import Key
 from events.profile import parse_screen
 
@@ -76,6 +86,22 @@ def test_a_function_is_found_without_running_its_file(tmp_path: Path) -> None:
         read_python(f"{path}:work")
 
 
+def test_packages_that_a_function_needs_are_flags(tmp_path: Path) -> None:
+    here = ".".join(importlib.metadata.version("numpy").split(".")[:2])
+    assert read_needs(["numpy/2.4", "scipy/1.17"]) == ["numpy/2.4", "scipy/1.17"]
+    assert installed("no-such-package-at-all") == ""
+    for word in ("numpy", "numpy==2.2", "numpy/2", "numpy/2.2.6", "Numpy/2.2", "/2.2", "numpy/x.y", ""):
+        with pytest.raises(BadJobError, match=r"--needs: .*numpy/2.4"):
+            read_needs([word])
+    with pytest.raises(BadJobError, match=f"here it is numpy/{here}$"):
+        read_needs(["numpy>=2"])
+    source = (
+        b"import os.path, numpy.linalg as la\ndef f(x):\n    from elsewhere.a import b\n    from . import c\n"
+    )
+    assert unnamed_needs(source, []) == {"numpy": f"numpy/{here}", "elsewhere": ""}
+    assert unnamed_needs(source, ["numpy/1.0", "elsewhere/2.0"]) == {}
+
+
 def test_inputs_are_files_in_order(tmp_path: Path) -> None:
     for name in ("b", "a"):
         (tmp_path / name).write_text(name)
@@ -115,6 +141,7 @@ def buyer(*arguments: str) -> Any:
         (["--max-price", "1", "--input", "/none/*", "--output", "/tmp/o", "--", "/bin/true"], "--input"),
         (["--max-price", "1", "--python", "x.py:f", "--encoding", "pickle"], "--encoding"),
         (["--max-price", "1", "--resume", "--", "/bin/true"], "--resume"),
+        (["--max-price", "1", "--needs", "numpy", "--python", "x.py:f"], "--needs"),
     ],
 )
 def test_bad_options_are_one_line_each_and_status_two(arguments: list[str], option: str) -> None:

@@ -23,6 +23,11 @@ SOURCES = {
         #include <unistd.h>
         static char b[65536];
         int main(void) { while (write(1, b, sizeof b) > 0) ; return 1; }""",
+    "polite": """
+        #include <signal.h>
+        #include <unistd.h>
+        static void finish(int number) { write(1, "finished", 8); _exit(0); }
+        int main(void) { signal(SIGQUIT, finish); write(1, "ready, ", 7); for (;;) ; }""",
     "crash": "int main(void) { __builtin_trap(); }",
     "connect": """
         #include <sys/socket.h>

@@ -17,7 +17,7 @@ from events.wire import dumps, loads
 from links.endpoint import Endpoint
 from links.frames import ERRORS, EXIT, INPUT, INPUT_END, OUTPUT, PROGRAM, REFUSED, START, STARTED, Frame
 from links.link import Link
-from seccomp import Exit, probe, runtimes
+from seccomp import Exit, Limits, probe, runtimes
 from seller_node.contract import Contract
 from seller_node.profile import cpu_numbers
 from seller_node.run import Jails
@@ -49,7 +49,7 @@ class Stage:
         self.exits: list[Exit] = []
         self.confirmed: list[int] = []
         tags = {runtime.tag: runtime for runtime in self.runtimes}
-        self.jails = Jails(tags, memory_mb, ran=self.exits.append)
+        self.jails = Jails(tags, Limits(memory_mb, nice=10), ran=self.exits.append)
         self.jails.thawed.set()
 
     async def dial(self) -> Link:
@@ -72,7 +72,7 @@ async def stage(server: str, memory_mb: int = 256) -> AsyncIterator[Stage]:
         on.seller.endpoint.allow = lambda number, peer: number == CONTRACT and peer == on.buyer.account
         cpu = cpu_numbers()[0]
         on.contract = Contract(
-            CONTRACT, on.buyer.account, 20_000, 0, cpu, on.jails, on.confirmed.append, started=False
+            CONTRACT, on.buyer.account, 20_000, 0, 1, cpu, on.jails, on.confirmed.append, started=False
         )
         accepting = asyncio.create_task(on._accept())
         try:
