@@ -27,7 +27,9 @@ from events.client import BadRequestError, Client, NoAnswerError, QueryError, Re
 from events.keys import BadKeyError, Key
 from events.log import NotAdmittedError, UnreachableError
 from events.pages import whole
+from seccomp.benchmark import SECONDS, BenchmarkError, Score
 from seller_node.lines import many
+from seller_node.measurement import Measuring, described
 from seller_node.node import Node, Tally, first_to_end
 from seller_node.place import DEFAULT, Place, PlaceTakenError
 from seller_node.profile import BadOfferError, Profile, offer
@@ -37,6 +39,7 @@ from seller_node.trial import try_all
 MARKET_ERRORS = (
     BadOfferError,
     BadRequestError,
+    BenchmarkError,
     MachineTakenError,
     NoAnswerError,
     NotAdmittedError,
@@ -76,6 +79,13 @@ MoreCpus = Annotated[
     bool,
     typer.Option("--allow-more-cpus", hidden=True, help="Offer more CPUs than there are: a demonstration."),
 ]
+Seconds = Annotated[
+    float,
+    typer.Option(
+        "--benchmark-seconds", metavar="S", min=0.05, max=600,
+        help="Measure the CPUs for so long; less is less exact, for tests and demonstrations.",
+    ),
+]  # fmt: skip
 
 
 @app.command()
@@ -89,6 +99,19 @@ def run(
     name: Name = "",
     at_most: AtMost = Level.A,
     allow_more_cpus: MoreCpus = False,
+    mips: Annotated[
+        int | None,
+        typer.Option("--mips", metavar="N", min=0, help="Offer so many; else all that were measured."),
+    ] = None,
+    mflops: Annotated[
+        int | None,
+        typer.Option("--mflops", metavar="N", min=0, help="The same of these."),
+    ] = None,
+    measure: Annotated[
+        bool,
+        typer.Option("--measure", help="Measure the CPUs anew, also where nothing has changed."),
+    ] = False,
+    benchmark_seconds: Seconds = SECONDS,
     state: State = DEFAULT,
     server: Server = "",
     creds: Creds = None,
@@ -110,7 +133,8 @@ def run(
         _allow_files()
         began = time.monotonic()
         try:
-            tally, interrupted = uvloop.run(_run(place, url, key, profile, price, report, as_json))
+            measuring = Measuring(place.directory, benchmark_seconds, measure, mips, mflops)
+            tally, interrupted = uvloop.run(_run(place, url, key, profile, measuring, price, report, as_json))
         finally:
             place.release()
         _sum_up(tally, time.monotonic() - began, as_json)
@@ -139,7 +163,14 @@ def _offer(
 
 
 async def _run(
-    place: Place, url: str, key: Key, profile: Profile, price: int, report: seccomp.Report, as_json: bool
+    place: Place,
+    url: str,
+    key: Key,
+    profile: Profile,
+    measuring: Measuring,
+    price: int,
+    report: seccomp.Report,
+    as_json: bool,
 ) -> tuple[Tally, bool]:
     """The node's life; returns what it did, and whether Ctrl-C ended it."""
     node: Node | None = None
@@ -167,11 +198,13 @@ async def _run(
         async with contextlib.AsyncExitStack() as ours:
             client = await ours.enter_async_context(await Client.connect(url, key, name=NAME))
             runtimes = await ours.enter_async_context(_tried(report))
+            score = await measuring.score(profile, runtimes.values(), say, keep=True)
+            offered = measuring.offer(profile, score)
             if not place.is_own:
                 await await_silence(client, profile.machine, say)
             if not too_early.is_set():
                 place.offered()
-                node = Node(client, profile, price, runtimes, say)
+                node = Node(client, offered, price, runtimes, say)
                 await node.run()
 
     loop = asyncio.get_running_loop()
@@ -193,9 +226,10 @@ async def _tried(report: seccomp.Report) -> AsyncIterator[dict[str, seccomp.Runt
         yield {runtime.tag: runtime for runtime in runtimes}
 
 
-async def _try(report: seccomp.Report) -> None:
-    async with _tried(report):
-        pass
+async def _try(report: seccomp.Report, profile: Profile, measuring: Measuring) -> Score:
+    """Run a program in each runtime, and the benchmark. Raises JailError, BenchmarkError."""
+    async with _tried(report) as runtimes:
+        return await measuring.score(profile, runtimes.values(), lambda _: None, keep=False)
 
 
 def _farewell(node: Node | None) -> str:
@@ -234,26 +268,33 @@ def check(
     memory: Memory = None,
     name: Name = "",
     at_most: AtMost = Level.A,
+    benchmark_seconds: Seconds = SECONDS,
+    state: State = DEFAULT,
     as_json: Json = False,
 ) -> None:
     """Say which layers of the jail work here and why others do not, and what would be offered.
+
+    The CPUs are measured for it, if they were not before with this --state.
 
     Exit status 1 if `run` would refuse.
     """
     report = seccomp.probe(at_most=at_most)
     profile: Profile | None = None
+    score: Score | None = None
+    measuring = Measuring(state.expanduser(), benchmark_seconds)
     try:
         profile, _ = _offer(at_most, name, cpus, memory, False)
-        uvloop.run(_try(report))
+        score = uvloop.run(_try(report, profile, measuring))
+        profile = measuring.offer(profile, score)
         refusal = ""
-    except (BadOfferError, seccomp.JailError) as error:
+    except (BadOfferError, BenchmarkError, seccomp.JailError) as error:
         refusal = str(error)
     tags = [runtime.tag for runtime in seccomp.runtimes(report)]
     if as_json:
         layers = [{"name": layer.name, "works": layer.works, "why": layer.why} for layer in report.layers]
         offered = profile and profile.body()
         about = {"level": report.level, "layers": layers, "runtimes": tags, "offer": offered}
-        cli.show(about | {"refusal": refusal})
+        cli.show(about | {"benchmark": score and asdict(score), "refusal": refusal})
     else:
         console = Console(highlight=False)
         table = Table("layer", "works", "what it does, or why not", box=None)
@@ -261,10 +302,13 @@ def check(
             table.add_row(layer.name, "yes" if layer.works else "no", layer.why)
         console.print(table)
         console.print(f"level: {report.level or 'none'}; runtimes: {', '.join(tags) or 'none'}", markup=False)
-        if profile and not refusal:
+        if profile and score:
+            console.print(f"measured: {described(score)}", markup=False, soft_wrap=True)
             console.print(
-                f"would offer: machine {profile.machine}, {profile.cpus} CPUs, {profile.memory_mb} MiB each",
+                f"would offer: machine {profile.machine}, {profile.cpus} CPUs, {profile.memory_mb} MiB each, "
+                f"{profile.mips} mips, {profile.mflops} mflops",
                 markup=False,
+                soft_wrap=True,
             )
         else:
             console.print(f"run would refuse: {refusal}", markup=False, soft_wrap=True)

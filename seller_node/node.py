@@ -160,7 +160,8 @@ class Node:
             self._asks.add(self._ask)
         self._say(
             f"machine {profile.machine}: {profile.cpus} CPUs at {credits(self._price)} credits an hour, "
-            f"{profile.memory_mb} MiB each, jail {profile.jail} (ask {self._ask})"
+            f"{profile.memory_mb} MiB, {profile.mips} mips and {profile.mflops} mflops each, "
+            f"jail {profile.jail} (ask {self._ask})"
         )
 
     async def _take_up(self) -> tuple[int, int]:

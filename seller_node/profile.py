@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from events.profile import FLAG, MOST_FLAGS
+from events.profile import FLAG, MOST_FLAGS, STATED_NUMBERS
 from events.requests import NAME
 from events.subjects import CLIENT
 
@@ -22,17 +22,21 @@ class BadOfferError(Exception):
 
 @dataclass(frozen=True)
 class Profile:
-    """What one machine offers. `memory_mb` is what each of its CPUs has, in MiB; `jail` is 3, 2 or 1."""
+    """What one machine offers. `memory_mb` is what each of its CPUs has, in MiB; `jail` is 3, 2 or 1; `mips`
+    and `mflops` what each was measured to do (measurement.py), 0 until then.
+    """
 
     machine: str
     cpus: int
     memory_mb: int
     jail: int
     flags: tuple[str, ...]
+    mips: int = 0
+    mflops: int = 0
 
     def body(self) -> dict[str, Any]:
         """The profile as members of a `machine` request."""
-        numbers = {"memory_mb": self.memory_mb, "jail": self.jail}
+        numbers = {name: getattr(self, name) for name in STATED_NUMBERS}
         return {"machine": self.machine, "cpus": self.cpus, "numbers": numbers, "flags": list(self.flags)}
 
 

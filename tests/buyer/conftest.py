@@ -119,7 +119,8 @@ class Town:
         creds = self.account(name)
         with (self.directory / f"{name}.log").open("w") as log:
             process = self.start(
-                *("seller_node", "run", "--price", price, "--cpus", str(cpus), "--name", name),
+                *("seller_node", "run", "--benchmark-seconds", "0.1"),
+                *("--price", price, "--cpus", str(cpus), "--name", name),
                 *("--memory", str(memory_mb * cpus), "--allow-more-cpus", "--creds", creds),
                 *("--state", self.directory / f"{name}.state", "--at-most", at_most),
                 stdout=log,

@@ -158,7 +158,7 @@ def test_offers_are_those_that_a_bid_would_meet_cheapest_first() -> None:
             "name": account,
             "machine": "m",
             "ready": ready,
-            "numbers": {"memory_mb": memory},
+            "numbers": {"memory_mb": memory} | ({"mips": 900, "mflops": 800} if account == "B" else {}),
             "flags": ["avx2"],
             "asks": [dict(zip(keys, ask, strict=True)) for ask in asks],
         }
@@ -172,3 +172,5 @@ def test_offers_are_those_that_a_bid_would_meet_cheapest_first() -> None:
     ]
     found = pick(rows, "ME", 50, parse_screen("memory_mb>=512 avx2"))
     assert [(offer.seller, offer.price, offer.cpus) for offer in found] == [("B", 30, 3), ("A", 30, 4)]
+    assert [(offer.mips, offer.mflops) for offer in found] == [(900, 800), (0, 0)]
+    assert [offer.seller for offer in pick(rows, "ME", 50, parse_screen("mips>=900"))] == ["B"]

@@ -30,6 +30,7 @@ from tests.seller_node.programs import program
 from tests.seller_node.stage import give, jailed, outcome, start, started, until
 
 PRICE = 20_000
+BRIEFLY = ("--benchmark-seconds", "0.1")
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +60,7 @@ class Trading:
 
     async def run_node(self, *words: str) -> tuple[Process, list[str]]:
         """Start a node and wait until it offers its machine; returns it with the lines that it prints."""
-        options = ("--price", "0.02", "--name", "m1", "--memory", "512", *words)
+        options = ("--price", "0.02", "--name", "m1", "--memory", "512", *BRIEFLY, *words)
         process = await asyncio.create_subprocess_exec(
             *self.command("run", *options), stdout=PIPE, stderr=PIPE
         )
@@ -361,7 +362,7 @@ def test_what_cannot_be_is_one_line(market: Market, tmp_path: Path) -> None:
         assert (code, errors) == (1, "")
         assert "--name" in json.loads(out)["error"]
         assert (await on.ask("run", "--price", "-1"))[0] == 2
-        code, out, _ = await on.ask("check", "--json", login=False)
+        code, out, _ = await on.ask("check", *BRIEFLY, "--json", login=False)
         assert (code, json.loads(out)["offer"]["cpus"]) == (0, cpus)
         code, out, _ = await on.ask("check", "--cpus", str(cpus + 1), login=False)
         assert code == 1
