@@ -6,6 +6,7 @@ import json
 
 from bench.goals import judged
 from bench.jail_compute import FUNCTION_PAIRS, FUNCTION_ROUNDS, PAIRS
+from bench.jail_scores import TIMES
 from bench.run import RESULTS
 from bench.tables import Figures, goals_table, number, table
 
@@ -32,6 +33,8 @@ Machine: {cpu}, {cpus} cores, {memory_gib} GiB, Linux {kernel}, Python {python}.
   one thread. The two of a pair are asked in turns, on one CPU, and must give the same answers; the ratio is
   the median over {pairs} pairs of questions, for Python over {function_pairs} pairs of runs, each the median
   of {rounds} rounds. Machine code is `cc -O2`, the module clang's at -O2, with 128-bit SIMD.
+- **The benchmark of a machine** ([benchmark.md](benchmark.md)) is measured {times} times in a row; a figure
+  is how far the score that lies farthest from their median is away from it.
 - **What starts leave** are processes and open descriptors of the node and of all below it, after 1,000
   starts over before, and their memory in RAM.
 
@@ -45,7 +48,8 @@ Machine: {cpu}, {cpus} cores, {memory_gib} GiB, Linux {kernel}, Python {python}.
 make bench-jail                       # some minutes; the machine must have nothing else to do
 ```
 
-- `bench/jail_start.py` measures starts and what they leave, `bench/jail_compute.py` steady compute.
+- `bench/jail_start.py` measures starts and what they leave, `bench/jail_compute.py` steady compute,
+  `bench/jail_scores.py` the benchmark of a machine.
 - `make toolchains` brings bubblewrap and clang's parts for wasm; what is not there is left out.
 
 """
@@ -71,6 +75,7 @@ def jail_part() -> str:
         pairs=PAIRS,
         function_pairs=FUNCTION_PAIRS,
         rounds=FUNCTION_ROUNDS,
+        times=TIMES,
         goals=goals_table({}, "jail"),
         tables="\n".join(f"### {made['title']}\n\n{table(made['head'], made['rows'])}" for made in found),
         others=table(("figure", "measured"), others),

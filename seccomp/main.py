@@ -1,4 +1,4 @@
-"""The command `jail`: run, check. One program in the jail, without any market."""
+"""The command `jail`: run, check, bench. One program in the jail, without any market."""
 
 import asyncio
 import json
@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -16,9 +17,11 @@ from typing import Annotated, Any, NoReturn
 import typer
 import typer.core
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from seccomp import JailError, Limits, Report, Runtime, probe, runtimes
+from seccomp.benchmark import SECONDS, BenchmarkError, Score, measurable, measure
 from seccomp.foreground import in_foreground
 
 FAILED = 125  # the command itself failed: programs hardly ever say so
@@ -232,6 +235,65 @@ def check(at_most: AtMost = Level.A, as_json: AsJson = False) -> None:
         console.print(f"level: {report.level or 'none'}; runtimes: {', '.join(tags) or 'none'}", markup=False)
     if not tags:
         raise typer.Exit(1)
+
+
+@app.command()
+def bench(
+    cpus: Annotated[
+        int | None, typer.Option("--cpus", metavar="N", min=1, help="On how many CPUs at once; else on all.")
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option("--seconds", metavar="S", min=0.05, max=600, help="For so long in each runtime.")
+    ] = SECONDS,
+    nice: Annotated[
+        int, typer.Option("--nice", min=0, max=39, help="How far to stand back for other programs.")
+    ] = 0,
+    at_most: AtMost = Level.A,
+    as_json: AsJson = False,
+) -> None:
+    """Measure what a jailed program gets from this machine's CPUs: mips and mflops, native and wasm.
+
+    A copy runs on each CPU, all at once; the slowest counts. docs/benchmark.md defines the numbers.
+    """
+    try:
+        report = probe(at_most)
+        chosen = _choose_cpus(cpus) or sorted(os.sched_getaffinity(0))
+        scores = asyncio.run(_bench(report, chosen, seconds, nice))
+    except (BenchmarkError, JailError) as error:
+        _fail(str(error))
+    if as_json:
+        about = {"level": report.level, "seconds": seconds, "scores": [asdict(score) for score in scores]}
+        print(json.dumps(about))
+        return
+    table = Table("", *(score.runtime for score in scores), box=None)
+    rows = [{**score.kernels, "mips": score.mips, "mflops": score.mflops} for score in scores]
+    for name in rows[0]:
+        table.add_row(name, *(f"{row[name]:,}" for row in rows))
+    console = Console(highlight=False)
+    console.print(table)
+    for score in scores:
+        console.print(f"{score.runtime}: {score.copies} at once, had {score.cpu_percent}% of their CPUs")
+
+
+async def _bench(report: Report, cpus: Sequence[int], seconds: float, nice: int) -> list[Score]:
+    offered = runtimes(report)
+    scores = []
+    try:
+        if not (found := measurable(offered)):
+            raise JailError(f"nothing can be measured here: {report.missing() or 'no runtime for it'}")
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            for runtime in found:
+                told = _bar(progress, runtime.tag)
+                scores.append(await measure(runtime, cpus, seconds=seconds, nice=nice, progress=told))
+    finally:
+        for runtime in offered:
+            await runtime.close()
+    return scores
+
+
+def _bar(progress: Progress, name: str) -> Callable[[int, int], None]:
+    line = progress.add_task(name)
+    return lambda done, of: progress.update(line, completed=done, total=of)
 
 
 if __name__ == "__main__":

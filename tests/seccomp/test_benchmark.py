@@ -3,7 +3,6 @@
 import asyncio
 import os
 import random
-import shutil
 import subprocess
 from pathlib import Path
 from typing import cast
@@ -15,6 +14,7 @@ from seccomp import Program, Runtime, runtimes
 from seccomp.benchmark import BenchmarkError, Score, measurable, measure, program_of
 from seccomp.benchmark.answers import WIDTH, Dice, answer
 from tests.seccomp.running import compile_static, open_folder, report_at, run, runtime_at
+from tests.seccomp.toolchains import MissingToolError, environment, tool
 
 CPUS = sorted(os.sched_getaffinity(0))
 BRIEF = 0.1  # seconds
@@ -159,14 +159,6 @@ def test_of_every_kernel_a_piece_is_looked_at(wrong: str) -> None:
         copy(1).check(random.Random(1))
 
 
-def compiler() -> str:
-    here = Path(__file__).resolve().parents[2] / "build/toolchains"
-    for clang in (*sorted(here.glob("**/bin/clang*")), shutil.which("clang")):
-        if clang and shutil.which("wasm-ld", path=f"{Path(clang).parent}:{os.environ.get('PATH', '')}"):
-            return str(clang)
-    pytest.skip("no clang with wasm-ld: make toolchains")
-
-
 def test_wasm_gives_the_same_answers_as_kept_and_as_built_now(tmp_path: Path) -> None:
     found = {runtime.tag.partition("/")[0]: runtime for runtime in measurable(runtimes(report_at("A")))}
     if "wasm" not in found:
@@ -183,5 +175,10 @@ def test_wasm_gives_the_same_answers_as_kept_and_as_built_now(tmp_path: Path) ->
     expected = b"".join(right(kernel, seed, 1) for kernel in benchmark.KERNELS for seed in SEEDS)
     assert asyncio.run(test(program_of(found["wasm"]))) == expected
     built = tmp_path / "kernels.wasm"
-    subprocess.run([compiler(), *WASM_FLAGS, "-o", built, SOURCE], check=True, timeout=60)
+    try:
+        clang, linker = tool("wasm", command="clang"), tool("wasm", command="wasm-ld")
+    except MissingToolError as missing:
+        pytest.skip(str(missing))
+    command = [clang, *WASM_FLAGS, f"-fuse-ld={linker}", "-o", str(built), str(SOURCE)]
+    subprocess.run(command, env=environment(), check=True, timeout=60)
     assert asyncio.run(test(built.read_bytes())) == expected

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -241,3 +242,21 @@ def test_check_fails_where_nothing_can_be_run(
     assert "no filters: use another kernel" in told and "level: none; runtimes: none" in told
     assert call(monkeypatch, "run", "/bin/true") == 125
     assert "nothing can be run here: seccomp: no filters: use another kernel" in capfd.readouterr().err
+
+
+def test_bench_measures_every_runtime_that_it_has_kernels_for(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    report = seccomp.probe()
+    tags = [one.tag for one in seccomp.runtimes(report) if not one.tag.startswith("python/")]
+    if not tags:
+        pytest.skip(f"nothing can be run here: {report.missing()}")
+    assert call(monkeypatch, "bench", "--seconds", "0.1", "--cpus", "1", "--json") == 0
+    said = json.loads(capfd.readouterr().out)
+    assert (said["level"], [score["runtime"] for score in said["scores"]]) == (report.level, tags)
+    assert all(score["copies"] == 1 and score["mips"] > 0 < score["mflops"] for score in said["scores"])
+    assert call(monkeypatch, "bench", "--seconds", "0.1") == 0
+    table = capfd.readouterr().out
+    assert all(word in table for word in (*tags, "sieve", "triad", "mflops"))
+    assert call(monkeypatch, "bench", "--cpus", "10000") == seccomp.main.FAILED
+    assert re.fullmatch("jail: --cpus is 10000: there are .* here\n", capfd.readouterr().err)
