@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := build/.installed
-SOURCES := pyproject.toml setup.py seccomp/_jail.c $(wildcard exchange/*.pyx) $(wildcard exchange/*.px[di] exchange/*.h seccomp/*.h)
+SOURCES := pyproject.toml setup.py seccomp/_jail.c seccomp/benchmark/kernels.c $(wildcard exchange/*.pyx) $(wildcard exchange/*.px[di] exchange/*.h seccomp/*.h)
 
 .DEFAULT_GOAL := help
-.PHONY: help check setup demo test lint strict soak sanitize bench bench-book bench-log goals clean
+.PHONY: help check setup demo test lint strict soak sanitize toolchains bench bench-book bench-log bench-jail goals clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -57,6 +57,11 @@ soak: build/.soak sanitize ## hours: faults on a market, the book and its twin, 
 	@$(PY) -m tests.soak.book --seeds 100 --ops 100000
 	@$(SANITIZED) -m tests.soak.book --seeds 50 --ops 20000 --sanitized
 	@$(PY) -m tests.soak.fuzz
+	@$(PY) -m tests.soak.jail
+	@$(PY) -m tests.seccomp.test_many_starts 1000
+
+toolchains: ## other languages' compilers, for tests and benchmarks alone; 200 MB, without root
+	@$(PYTHON) -m tests.seccomp.fetch_toolchains
 
 bench: build/.peers ## all benchmarks; results as JSON under bench/results/
 	@$(PY) -m bench.run
@@ -72,8 +77,11 @@ bench-book: build/.peers ## the book beside its limit and its peers; writes docs
 bench-log: build/.peers ## the log beside its limit: orders, replay, audit, start; writes docs/performance.md
 	@$(PY) -m bench.run log && $(PY) -m bench.report
 
+bench-jail: build/.peers toolchains ## the jail beside no jail and bubblewrap: starts, compute; writes docs/performance.md
+	@$(PY) -m bench.run jail && $(PY) -m bench.report
+
 goals: $(STAMP) ## the figures asked for, beside the last results
 	@$(PY) -m bench.goals
 
 clean: ## remove what was built; var/ stays
-	@rm -rf build $(VENV) *.egg-info exchange/*.so seccomp/*.so
+	@rm -rf build $(VENV) *.egg-info exchange/*.so seccomp/*.so seccomp/benchmark/*.elf

@@ -65,7 +65,8 @@ class _Market:
         terms = {"hour_us": HOUR_US, "lost_after_us": HOUR_US // 10, "fee_ppm": 10_000}
         self._ask("operator", "open", exchange=key_of("exchange").public, **terms)
         self._own("epoch")
-        self._own("rules", version=RULES)
+        for version in range(2, RULES + 1):
+            self._own("rules", version=version)
         self._own("tick")
         sellers, buyers = [f"s{n}" for n in range(SELLERS)], [f"b{n}" for n in range(BUYERS)]
         for name in (*sellers, *buyers):

@@ -1,5 +1,5 @@
-"""Writes docs/performance.md and its plot from the last results of the suites `book` and `log`:
-`python -m bench.report`. The log's part is `bench/report_log.py`.
+"""Writes docs/performance.md and its plot from the last results of the suites `book`, `log` and `jail`:
+`python -m bench.report`. The parts of log and jail are `bench/report_log.py` and `bench/report_jail.py`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from matplotlib import pyplot
 
 from bench.bench_book import LIGHT, OPERATIONS, TWIN
 from bench.goals import judged
+from bench.report_jail import jail_part
 from bench.report_log import log_part
 from bench.run import HERE, RESULTS
 from bench.tables import P99, Figures, goals_table, number, p99_of, table
@@ -30,10 +31,11 @@ DEPTHS = ("1,000 resting", "200,000 resting")
 HEAD = """\
 # How fast it is
 
-Every figure here was measured, by `make bench-log` and `make bench-book`; this page and its plot are written
-by `python -m bench.report` from `bench/results/`. `make goals` prints all that was asked.
+Every figure here was measured, by `make bench-log`, `make bench-jail` and `make bench-book`; this page and
+its plot are written by `python -m bench.report` from `bench/results/`. `make goals` prints what was asked.
 
 - [The log](#the-log): the path of an order, replay, audit, start and failover.
+- [The jail](#the-jail): starts, and compute, beside no jail.
 - [The book](#the-book): matching alone.
 
 """
@@ -142,7 +144,7 @@ def main() -> None:
         players=players_table(figures),
         others=others_table(figures),
     )
-    (DOCS / "performance.md").write_text(HEAD + log_part() + text)
+    (DOCS / "performance.md").write_text(HEAD + log_part() + jail_part() + text)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def goals_table(figures: Figures, suite: str) -> str:
                 f"{number(value)} {goal['unit']}" if value is not None else "not measured",
                 p99_of(figures, goal["name"]),
                 f"{goal['goal']} {goal['unit']}",
-                f"{value / limit:.2f}" if value is not None else "",
+                f"{value / limit:.2f}" if value is not None and limit else "",
                 goal["against"],
                 {None: "", True: "met", False: "**not met**"}[goal["met"]],
             )

@@ -22,11 +22,14 @@ from buyer.other_bids import named
 from buyer.program import (
     ENCODINGS,
     NATIVE,
+    WASM,
     check_output,
     find_inputs,
     python_runtime,
-    read_native,
+    read_needs,
+    read_program,
     read_python,
+    unnamed_needs,
 )
 from buyer.progress import Shown
 from events.cli import (
@@ -58,7 +61,9 @@ def run(
     ],
     program: Annotated[
         list[str] | None,
-        typer.Argument(help="After --: a static executable and its arguments.", show_default=False),
+        typer.Argument(
+            help="After --: a static executable or a .wasm module, and its arguments.", show_default=False
+        ),
     ] = None,
     cpus: Annotated[int, typer.Option("--cpus", min=1, max=SIZE.high, help="The most CPUs at once.")] = 1,
     max_cost: Annotated[
@@ -67,11 +72,22 @@ def run(
     screen: ScreenText = "",
     runtime: Annotated[
         str,
-        typer.Option("--runtime", help="What runs it.", show_default=f"{NATIVE}, or this Python's minor"),
+        typer.Option(
+            "--runtime", help="What runs it.", show_default=f"{NATIVE}, {WASM}, or this Python's minor"
+        ),
     ] = "",
     python: Annotated[
         str, typer.Option("--python", help="Run a Python function instead.", metavar="FILE:FUNCTION")
     ] = "",
+    needs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--needs",
+            help="A package that the function imports, with its version: only sellers with it are matched.",
+            metavar="NAME/VERSION",
+            show_default=False,
+        ),
+    ] = None,
     encoding: Annotated[
         str, typer.Option("--encoding", help="Of the function's input and result: bytes or json.")
     ] = "bytes",
@@ -105,13 +121,15 @@ def run(
             if resume and not output:
                 raise BadJobError("--resume: name the --output of the job to go on with")
             job = _job(
-                (program or [], runtime, python, encoding),
+                (program or [], runtime, python, encoding, read_needs(needs or [])),
                 _units(inputs, output, stack, dry_run, as_json),
                 (cpus, money("--max-price", max_price), money("--max-cost", max_cost) if max_cost else None),
                 place,
                 screen,
                 (resume, settle, max_output),
             )
+            if python and not as_json:
+                _note_imports(job)
             if dry_run:
                 _show_plan(job, server, creds, as_json)
                 return
@@ -158,7 +176,7 @@ def _units(
 
 
 def _job(
-    what: tuple[list[str], str, str, str],
+    what: tuple[list[str], str, str, str, list[str]],
     units: list[Unit],
     bounds: tuple[int, int, int | None],
     output: Path,
@@ -166,7 +184,7 @@ def _job(
     how: tuple[bool, bool, int],
 ) -> Job:
     """The job that the options describe. Raises BadJobError."""
-    program, runtime, python, encoding = what
+    program, runtime, python, encoding, needs = what
     if python:
         if program:
             raise BadJobError("--python: no program beside it")
@@ -175,12 +193,21 @@ def _job(
         data, function = read_python(python)
         runtime, arguments = runtime or python_runtime(), [function, encoding]
     elif program:
-        runtime, data = runtime or NATIVE, read_native(program[0])
+        kind, data = read_program(program[0])
+        runtime = runtime or kind
         arguments = [Path(program[0]).name, *program[1:]]
     else:
         raise BadJobError("program: name it after --, or a Python function with --python")
     cpus, max_price, max_cost = bounds
-    return Job(data, runtime, arguments, units, cpus, max_price, output, max_cost, screen_of(screen), *how)
+    demands = screen_of(" ".join([screen, *needs]))
+    return Job(data, runtime, arguments, units, cpus, max_price, output, max_cost, demands, *how)
+
+
+def _note_imports(job: Job) -> None:
+    """Say which packages a function imports that its screen does not name (R29)."""
+    for name, flag in unnamed_needs(job.program, job.screen.flags).items():
+        hint = f"`--needs {flag}` asks for the version that is here" if flag else "name it with --needs"
+        print(f"note: the function imports {name}, which not every seller has; {hint}", file=sys.stderr)
 
 
 def _show_plan(job: Job, server: str, creds: Path | None, as_json: bool) -> None:

@@ -11,12 +11,17 @@ from events.profile import Screen
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """CPUs of one ask that a bid could have now: its price is within the limit, its machine passes."""
+    """CPUs of one ask that a bid could have now: its price is within the limit, its machine passes.
+
+    `mips` and `mflops` are what its seller measured of each; 0 where he did not.
+    """
 
     machine: str
     seller: str
     price: int
     cpus: int
+    mips: int
+    mflops: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +51,9 @@ def pick(machines: list[dict[str, Any]], buyer: str, limit: int, screen: Screen)
         for ask in row["asks"]:
             cpus = ask["size"] - ask["running"]
             if ask["price"] <= limit and cpus > 0:
-                found.append(
-                    (ask["price"], ask["order"], Offer(row["machine"], row["name"], ask["price"], cpus))
-                )
+                speed = (row["numbers"].get(name, 0) for name in ("mips", "mflops"))
+                offer = Offer(row["machine"], row["name"], ask["price"], cpus, *speed)
+                found.append((ask["price"], ask["order"], offer))
     return [offer for _, _, offer in sorted(found, key=lambda each: each[:2])]
 
 
@@ -79,5 +84,6 @@ def show_offers(found: Offers, limit: int, size: int, screen: Screen, as_json: b
         print(f"no offer passes now, of {counted(found.machines, 'machine')}; the bid would rest in the book")
     for offer in found.offers:
         cpus = counted(offer.cpus, "CPU")
-        print(f"  {cpus} of {offer.machine} ({offer.seller}) at {credits(offer.price)} an hour")
+        speed = f"{offer.mips} mips, {offer.mflops} mflops" if offer.mips else "not measured"
+        print(f"  {cpus} of {offer.machine} ({offer.seller}) at {credits(offer.price)} an hour, {speed}")
     print("nothing was sent")

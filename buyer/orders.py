@@ -45,7 +45,7 @@ ERRORS = (
 )
 PriceText = Annotated[str, typer.Option("--price", help="Limit, credits per CPU hour.", metavar="CREDITS")]
 ScreenText = Annotated[
-    str, typer.Option("--screen", help="What the machine must have: 'memory_mb>=512 avx2'.")
+    str, typer.Option("--screen", help="What the machine must have: 'memory_mb>=512 mips>=1000 avx2'.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be asked for, and send nothing.")]
 All = Annotated[bool, typer.Option("--all", help="Those that are over, too.")]

@@ -1,6 +1,7 @@
 """One contract at work: dial its seller, run units one after the other, until the contract ends."""
 
 import asyncio
+import signal
 from contextlib import suppress
 
 from buyer.holdings import Contract
@@ -14,7 +15,14 @@ from events.client import RefusedError
 from links.endpoint import Endpoint
 from links.frames import CLOSE
 
+LATE_US = 2_000_000  # of market time, by which our clock may be behind
 REDIAL_S = (0.2, 5.0)  # after a link broke: the first pause, and the longest
+
+
+def is_hours_end(ended: Ended, contract: Contract, now_us: int, hour_us: int) -> bool:
+    """Whether a run was killed because its contract's last hour is over (R15), which is no crash. The seller
+    may hear of that before us."""
+    return ended.signal == signal.SIGKILL and now_us >= contract.until_us - min(LATE_US, hour_us // 10)
 
 
 class Serving:
@@ -67,6 +75,8 @@ class Serving:
             ended = await self._watched(session, unit, results)
             contract.used = True  # the hour may be another by now
             self.work.refusals = 0
+            if is_hours_end(ended, contract, self.market.now_us(), self.market.hour_us):
+                raise LostError("its hour ended")
             if ended.signal:
                 self._crash(contract, ended, results)
             else:

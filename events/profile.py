@@ -10,12 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 # The order is the order in the book and never changes; new numbers are added at the end.
-SCREEN_NUMBERS = ("memory_mb", "jail", "reputation")
-STATED_NUMBERS = ("memory_mb", "jail")  # reputation is the market's to say (R27)
+SCREEN_NUMBERS = ("memory_mb", "jail", "reputation", "mips", "mflops")
+STATED_NUMBERS = ("memory_mb", "jail", "mips", "mflops")  # reputation is the market's to say (R27)
+NUMBER_SINCE = {"mips": 3, "mflops": 3}  # the version of the rules that brought it; the others: 1 (R34)
 MEANING = {
     "memory_mb": "memory of one program, in MiB",
     "jail": "the jail's level: 3 namespaces, Landlock and seccomp; 2 without namespaces; 1 seccomp alone",
     "reputation": "the good share of votes, in parts per million",
+    "mips": "what the benchmark measured: millions of whole-number operations a second (benchmark.md)",
+    "mflops": "the same of operations on doubles",
 }
 FLAG = r"[a-z0-9][a-z0-9_./+-]{0,39}"
 MOST_FLAGS = 512

@@ -6,14 +6,14 @@ wording or version (R34); pydantic checks at the clients' edge and publishes the
 
 import functools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 
 from events.keys import SIGNATURE_CHARACTERS, Key, is_key
-from events.profile import FLAG, MOST_ACCOUNTS, MOST_FLAGS, SCREEN_NUMBERS, STATED_NUMBERS
+from events.profile import FLAG, MOST_ACCOUNTS, MOST_FLAGS, NUMBER_SINCE, SCREEN_NUMBERS, STATED_NUMBERS
 from events.wire import dumps, loads
 
 MOST_BYTES = 64 * 1024  # of one request message; the server drops larger ones
@@ -540,9 +540,27 @@ KINDS: dict[str, Kind] = {
 }
 
 
-ORDER_MEMBERS: dict[str, tuple[Member, ...]] = {
-    kind: tuple(member for member in KINDS[kind].members if member not in NUMBERED) for kind in IN_ORDERS
-}
+@functools.cache
+def kinds(rules: int) -> dict[str, Kind]:
+    """The table as it was by a version of the rules: what is newer is unknown there (R34)."""
+    return {
+        name: replace(kind, members=tuple(_member(member, rules) for member in kind.members))
+        for name, kind in KINDS.items()
+        if kind.since <= rules
+    }
+
+
+def _member(member: Member, rules: int) -> Member:
+    if not isinstance(member.form, Numbers):
+        return member
+    names = tuple(name for name in member.form.names if NUMBER_SINCE.get(name, 1) <= rules)
+    return replace(member, form=Numbers(names))
+
+
+@functools.cache
+def order_members(kind: str, rules: int) -> tuple[Member, ...]:
+    """The members of one order among many: those of its kind, without the request's own."""
+    return tuple(member for member in kinds(rules)[kind].members if member not in NUMBERED)
 
 
 @dataclass(slots=True)

@@ -12,13 +12,13 @@ from events.keys import is_signed, raw_key
 from events.log import Stored
 from events.requests import (
     IN_ORDERS,
-    KINDS,
     NUMBER,
-    ORDER_MEMBERS,
     Request,
     check,
     check_members,
     decode_body,
+    kinds,
+    order_members,
     signed_bytes,
     split,
 )
@@ -63,21 +63,21 @@ def admit(stored: Stored, rules: int) -> Request:
         or not 1 <= number <= NUMBER
     ):
         session = number = 0
-    row = KINDS.get(kind)
-    code = check(row, body) if row is not None and row.since <= rules else "R12/kind/unknown"
+    row = kinds(rules).get(kind)
+    code = check(row, body) if row is not None else "R12/kind/unknown"
     return Request(
         stored.sequence, stored.time_ns, account, kind, session, number, content, body, code
     )  # fmt: skip
 
 
-def admit_order(order: Any) -> tuple[str, dict[str, Any], str]:
+def admit_order(order: Any, rules: int) -> tuple[str, dict[str, Any], str]:
     """(kind, members, refusal) of one order among many; as if it had come alone."""
     if type(order) is not dict:
         return "", {}, "R12/orders/not-an-object"
     kind = order.pop("kind", None)
     if type(kind) is not str or kind not in IN_ORDERS:
         return "", {}, "R12/kind/unknown"
-    return kind, order, check_members(ORDER_MEMBERS[kind], order)
+    return kind, order, check_members(order_members(kind, rules), order)
 
 
 def _refused(stored: Stored, account: str, kind: str, code: str) -> Request:

@@ -121,7 +121,7 @@ def many(d: Decision, request: Request) -> list[r.Answer]:
     answers: list[r.Answer] = []
     slots = 0
     for order in request.body["orders"]:
-        kind, body, code = admit_order(order)
+        kind, body, code = admit_order(order, d.state.rules)
         outcome = Outcome()
         if not code:
             slots += _most(d, body)

@@ -72,7 +72,7 @@ class Writer:
         self.said = self._as_decided()
         self.at_tick_us = 0  # market time as of the last tick that was decided
         self.epoch = 0  # the one we asked for
-        self._asked = dict.fromkeys(("epoch", "rules"), -AGAIN_S)
+        self._asked: dict[tuple[str, int], float] = {}  # kind and number of what we asked for, and when
         self._decided: asyncio.Queue[tuple[Commit, bytes, Said]] = asyncio.Queue(1)  # not sent yet
         self._room = asyncio.Event()  # nothing waits to be sent
 
@@ -125,21 +125,22 @@ class Writer:
             self._on_stored(commit)
 
     async def _ask_own(self) -> None:
-        """The first own request opens the epoch (R20), the next brings the rules up to ours (R34)."""
+        """The first own request opens the epoch (R20), the next bring the rules up to ours (R34)."""
         if self.state.terms is None:
             return
         if self.epoch == 0:
             self.epoch = self.state.epoch + 1
         if self.state.epoch < self.epoch:
-            await self._ask_again("epoch", epoch=self.epoch)
+            await self._ask_again("epoch", self.epoch, epoch=self.epoch)
         elif self.state.epoch == self.epoch and self.state.rules < RULES:
-            await self._ask_again("rules", epoch=self.epoch, version=RULES)
+            version = self.state.rules + 1
+            await self._ask_again("rules", version, epoch=self.epoch, version=version)
 
-    async def _ask_again(self, kind: str, **body: object) -> None:
+    async def _ask_again(self, kind: str, number: int, **body: object) -> None:
         """Ask, and again where the server may have lost it."""
         now = time.monotonic()
-        if now - self._asked[kind] > AGAIN_S:
-            self._asked[kind] = now
+        if now - self._asked.get((kind, number), -AGAIN_S) > AGAIN_S:
+            self._asked[kind, number] = now
             await self.ask(kind, **body)
 
     def _as_decided(self) -> Said:

@@ -11,6 +11,7 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/syscall.h>
@@ -29,8 +30,10 @@
 #define SYS_faccessat2 439
 #endif
 
-enum { NATIVE = 1, PYTHON = 2, BOTH = 3 }; /* whose rule it is */
-enum { PROGRAM_FD = 3 };                   /* where the program lies, until it was started or read */
+enum { NATIVE = 1, PYTHON = 2, WASM = 4, ALL = 7 }; /* whose rule it is */
+enum { ALONE = 8 };      /* a rule for native programs that are alone in their pid namespace */
+enum { COMPILE = 16, TEMPLATE = WASM | COMPILE }; /* what compiles wasm and makes copies of itself */
+enum { PROGRAM_FD = 3 }; /* where the program lies, until it was started or read */
 
 #define ALLOW SECCOMP_RET_ALLOW
 #define REFUSE(error) (SECCOMP_RET_ERRNO | (error))
@@ -40,7 +43,7 @@ enum { PROGRAM_FD = 3 };                   /* where the program lies, until it w
 
 struct rule {
     int number;        /* system call */
-    int profile;       /* NATIVE, PYTHON or BOTH */
+    int profile;       /* NATIVE, PYTHON, WASM, COMPILE, or several */
     uint32_t action;   /* taken if all conditions hold; else the rules below are tried */
     struct {
         int argument;  /* 0 to 5 */
@@ -49,65 +52,107 @@ struct rule {
     } when[3];
 };
 
+/* What clone must be asked for to make a thread and nothing else. Where its id and its storage lie is as each
+ * libc likes it: SETTLS, PARENT_SETTID, CHILD_CLEARTID, and the old DETACHED that musl sends along. */
+#define THREAD 0x50f00u /* CLONE_VM, FS, FILES, SIGHAND, THREAD, SYSVSEM */
+#define THREADS_OWN (~UINT64_C(0x780000))
+/* PRIVATE, FIXED, ANONYMOUS, 32BIT, NORESERVE, POPULATE, NONBLOCK, STACK, FIXED_NOREPLACE, and two that do
+ * nothing; never shared, locked, huge or growing by itself. */
+#define MAP_HARMLESS (~UINT64_C(0x13d850))
+#define MAP_OWN 0x22u /* PRIVATE and ANONYMOUS */
+
 static const struct rule RULES[] = {
+    /* what threads and standard streams need most comes first: the kernel goes through the list each time */
+    {SYS_futex, ALL, ALLOW, {{1, INT & ~0x181u, 0}}},  /* FUTEX_WAIT, WAKE; the bits are PRIVATE and REALTIME */
+    {SYS_futex, ALL, ALLOW, {{1, INT & ~0x180u, 9}}},  /* FUTEX_WAIT_BITSET */
+    {SYS_futex, ALL, ALLOW, {{1, INT & ~0x180u, 10}}}, /* FUTEX_WAKE_BITSET */
+    {SYS_futex, NATIVE, ALLOW, {{1, INT & ~0x180u, 3}}}, /* FUTEX_REQUEUE */
+    {SYS_futex, NATIVE, ALLOW, {{1, INT & ~0x181u, 4}}}, /* FUTEX_CMP_REQUEUE, WAKE_OP */
+    {SYS_futex, NATIVE, REFUSE(ENOSYS), {{0}}},          /* those with priorities */
     /* standard input, output, error */
-    {SYS_read, BOTH, ALLOW, {{0}}},
-    {SYS_write, BOTH, ALLOW, {{0}}},
-    {SYS_readv, BOTH, ALLOW, {{0}}},
-    {SYS_writev, BOTH, ALLOW, {{0}}},
-    {SYS_close, BOTH, ALLOW, {{0}}},
-    {SYS_lseek, BOTH, ALLOW, {{0}}},
-    {SYS_fstat, BOTH, ALLOW, {{0}}},
-    {SYS_poll, BOTH, ALLOW, {{0}}},
-    {SYS_ppoll, BOTH, ALLOW, {{0}}},
-    {SYS_select, BOTH, ALLOW, {{0}}},
-    {SYS_pselect6, BOTH, ALLOW, {{0}}},
-    {SYS_fcntl, BOTH, ALLOW, {{1, INT, 1}}}, /* F_GETFD */
-    {SYS_fcntl, BOTH, ALLOW, {{1, INT, 3}}}, /* F_GETFL */
-    {SYS_fcntl, BOTH, REFUSE(EINVAL), {{0}}},
-    {SYS_ioctl, BOTH, REFUSE(ENOTTY), {{1, INT, 0x5401}}}, /* TCGETS: "is it a terminal?" */
-    {SYS_ioctl, BOTH, REFUSE(ENOTTY), {{1, INT, 0x5413}}}, /* TIOCGWINSZ */
-    {SYS_ioctl, BOTH, REFUSE(ENOTTY), {{1, INT, 0x541b}}}, /* FIONREAD */
+    {SYS_read, ALL, ALLOW, {{0}}},
+    {SYS_write, ALL, ALLOW, {{0}}},
+    {SYS_readv, ALL, ALLOW, {{0}}},
+    {SYS_writev, ALL, ALLOW, {{0}}},
+    {SYS_close, ALL, ALLOW, {{0}}},
+    {SYS_lseek, ALL, ALLOW, {{0}}},
+    {SYS_fstat, ALL, ALLOW, {{0}}},
+    {SYS_poll, ALL, ALLOW, {{0}}},
+    {SYS_ppoll, ALL, ALLOW, {{0}}},
+    {SYS_select, ALL, ALLOW, {{0}}},
+    {SYS_pselect6, ALL, ALLOW, {{0}}},
+    {SYS_fcntl, ALL, ALLOW, {{1, INT, 1}}}, /* F_GETFD */
+    {SYS_fcntl, ALL, ALLOW, {{1, INT, 3}}}, /* F_GETFL */
+    {SYS_fcntl, ALL, REFUSE(EINVAL), {{0}}},
+    {SYS_ioctl, ALL, REFUSE(ENOTTY), {{1, INT, 0x5401}}}, /* TCGETS: "is it a terminal?" */
+    {SYS_ioctl, ALL, REFUSE(ENOTTY), {{1, INT, 0x5413}}}, /* TIOCGWINSZ */
+    {SYS_ioctl, ALL, REFUSE(ENOTTY), {{1, INT, 0x541b}}}, /* FIONREAD */
     /* memory */
-    {SYS_brk, BOTH, ALLOW, {{0}}},
-    {SYS_mmap, NATIVE, ALLOW, {{0}}},
-    {SYS_mmap, PYTHON, ALLOW, {{2, 4, 0}}}, /* not PROT_EXEC */
-    {SYS_mmap, PYTHON, REFUSE(EPERM), {{0}}},
-    {SYS_mprotect, NATIVE, ALLOW, {{0}}},
-    {SYS_mprotect, PYTHON, ALLOW, {{2, 4, 0}}},
-    {SYS_mprotect, PYTHON, REFUSE(EPERM), {{0}}},
-    {SYS_munmap, BOTH, ALLOW, {{0}}},
-    {SYS_mremap, BOTH, ALLOW, {{0}}},
-    {SYS_madvise, BOTH, ALLOW, {{0}}},
-    {SYS_futex, BOTH, ALLOW, {{1, INT & ~0x180u, 0}}},  /* FUTEX_WAIT; the bits are PRIVATE and REALTIME */
-    {SYS_futex, BOTH, ALLOW, {{1, INT & ~0x180u, 1}}},  /* FUTEX_WAKE */
-    {SYS_futex, BOTH, ALLOW, {{1, INT & ~0x180u, 9}}},  /* FUTEX_WAIT_BITSET */
-    {SYS_futex, BOTH, ALLOW, {{1, INT & ~0x180u, 10}}}, /* FUTEX_WAKE_BITSET */
+    {SYS_brk, ALL, ALLOW, {{0}}},
+    {SYS_mmap, NATIVE, ALLOW, {{3, MAP_HARMLESS, MAP_OWN}}},
+    {SYS_mmap, PYTHON | WASM, ALLOW, {{3, MAP_HARMLESS, MAP_OWN}, {2, 4, 0}}}, /* not PROT_EXEC */
+    {SYS_mmap, ALL, REFUSE(EPERM), {{0}}},
+    {SYS_mprotect, NATIVE, ALLOW, {{2, ~UINT64_C(7), 0}}}, /* PROT_READ, WRITE, EXEC; nothing that grows */
+    {SYS_mprotect, COMPILE, ALLOW, {{2, LONG, 5}}},        /* machine code: to read and run, not to write */
+    {SYS_mprotect, PYTHON | WASM, ALLOW, {{2, ~UINT64_C(3), 0}}},
+    {SYS_mprotect, ALL, REFUSE(EPERM), {{0}}},
+    {SYS_munmap, ALL, ALLOW, {{0}}},
+    {SYS_mremap, ALL, ALLOW, {{3, ~UINT64_C(3), 0}}}, /* MREMAP_MAYMOVE, FIXED */
+    {SYS_mremap, ALL, REFUSE(EINVAL), {{0}}},
+    {SYS_madvise, ALL, ALLOW, {{2, INT & ~3u, 0}}},  /* NORMAL, RANDOM, SEQUENTIAL, WILLNEED */
+    {SYS_madvise, ALL, ALLOW, {{2, INT, 4}}},        /* DONTNEED */
+    {SYS_madvise, ALL, ALLOW, {{2, INT, 8}}},        /* FREE */
+    {SYS_madvise, ALL, ALLOW, {{2, INT & ~1u, 14}}}, /* HUGEPAGE, NOHUGEPAGE */
+    {SYS_madvise, ALL, REFUSE(EINVAL), {{0}}},       /* sharing equal pages tells of others; poison, swapping */
     /* time, chance, what it may know of itself */
-    {SYS_clock_gettime, BOTH, ALLOW, {{0}}},
-    {SYS_clock_getres, BOTH, ALLOW, {{0}}},
-    {SYS_gettimeofday, BOTH, ALLOW, {{0}}},
-    {SYS_time, BOTH, ALLOW, {{0}}},
-    {SYS_nanosleep, BOTH, ALLOW, {{0}}},
-    {SYS_clock_nanosleep, BOTH, ALLOW, {{0}}},
-    {SYS_restart_syscall, BOTH, ALLOW, {{0}}}, /* the kernel's own, when a sleep goes on after a freeze */
-    {SYS_getrandom, BOTH, ALLOW, {{0}}},
-    {SYS_getpid, BOTH, ALLOW, {{0}}},
-    {SYS_gettid, BOTH, ALLOW, {{0}}},
-    {SYS_getrusage, BOTH, ALLOW, {{0}}},
-    {SYS_sysinfo, BOTH, ALLOW, {{0}}}, /* glibc's qsort asks how much memory there is, and trusts the answer */
-    {SYS_sched_yield, BOTH, ALLOW, {{0}}},
-    {SYS_sched_getaffinity, BOTH, ALLOW, {{0, INT, 0}}},
-    {SYS_prlimit64, BOTH, ALLOW, {{0, INT, 0}, {2, LONG, 0}}}, /* read its own limits, set none */
+    {SYS_clock_gettime, ALL, ALLOW, {{0}}},
+    {SYS_clock_getres, ALL, ALLOW, {{0}}},
+    {SYS_gettimeofday, ALL, ALLOW, {{0}}},
+    {SYS_time, ALL, ALLOW, {{0}}},
+    {SYS_nanosleep, ALL, ALLOW, {{0}}},
+    {SYS_clock_nanosleep, ALL, ALLOW, {{0}}},
+    {SYS_restart_syscall, ALL, ALLOW, {{0}}}, /* the kernel's own, when a sleep goes on after a freeze */
+    {SYS_getrandom, ALL, ALLOW, {{0}}},
+    {SYS_getpid, ALL, ALLOW, {{0}}},
+    {SYS_gettid, ALL, ALLOW, {{0}}},
+    {SYS_getrusage, ALL, ALLOW, {{0}}},
+    {SYS_sysinfo, ALL, ALLOW, {{0}}}, /* glibc's qsort asks how much memory there is, and trusts the answer */
+    {SYS_sched_yield, ALL, ALLOW, {{0}}},
+    {SYS_sched_getaffinity, ALL, ALLOW, {{0, INT, 0}}},
+    {SYS_sched_getaffinity, ALL, REFUSE(ENOSYS), {{0}}}, /* glibc asks by the thread's id; so it does without */
+    {SYS_prlimit64, ALL, ALLOW, {{0, INT, 0}, {2, LONG, 0}}}, /* read its own limits */
+    {SYS_prlimit64, ALL, REFUSE(EPERM), {{0, INT, 0}}},       /* set none: Zig would have a larger stack */
+    {SYS_getrlimit, NATIVE, ALLOW, {{0}}},
     /* its own signals: handlers (SIGQUIT is how the market says "finish"), and abort() */
-    {SYS_rt_sigaction, BOTH, ALLOW, {{0}}},
-    {SYS_rt_sigprocmask, BOTH, ALLOW, {{0}}},
-    {SYS_rt_sigreturn, BOTH, ALLOW, {{0}}},
-    {SYS_sigaltstack, BOTH, ALLOW, {{0}}},
-    {SYS_tgkill, BOTH, ALLOW, {{0, INT, SELF}, {1, INT, SELF}}},
+    {SYS_rt_sigaction, ALL, ALLOW, {{0}}},
+    {SYS_rt_sigprocmask, ALL, ALLOW, {{0}}},
+    {SYS_rt_sigreturn, ALL, ALLOW, {{0}}},
+    {SYS_sigaltstack, ALL, ALLOW, {{0}}},
+    {SYS_rt_sigtimedwait, NATIVE, ALLOW, {{0}}},
+    {SYS_rt_sigsuspend, NATIVE, ALLOW, {{0}}},
+    {SYS_pause, NATIVE, ALLOW, {{0}}},
+    {SYS_tgkill, ALL, ALLOW, {{0, INT, SELF}}}, /* any thread of its own */
+    {SYS_tgkill, COMPILE, REFUSE(EPERM), {{0}}}, /* abort() of a copy, who has an id of its own: it ends anyhow */
+    {SYS_tkill, NATIVE, ALLOW, {{0, INT, SELF}}}, /* musl's raise; a thread's id says not whose it is, so: */
+    {SYS_tkill, ALONE, ALLOW, {{0}}},             /* where nobody else is, any */
     /* its end */
-    {SYS_exit, BOTH, ALLOW, {{0}}},
-    {SYS_exit_group, BOTH, ALLOW, {{0}}},
+    {SYS_exit, ALL, ALLOW, {{0}}},
+    {SYS_exit_group, ALL, ALLOW, {{0}}},
+    /* threads */
+    {SYS_clone, NATIVE, ALLOW, {{0, THREADS_OWN, THREAD}}},
+    {SYS_clone, COMPILE, ALLOW, {{0, LONG, 0x8000 | 17}, {1, LONG, 0}}}, /* CLONE_PARENT and SIGCHLD: a copy */
+    {SYS_clone, PYTHON | WASM, REFUSE(EAGAIN), {{0, THREADS_OWN, THREAD}}},
+    {SYS_clone3, ALL, REFUSE(ENOSYS), {{0}}}, /* its arguments cannot be seen from here; clone is tried next */
+    {SYS_membarrier, NATIVE, REFUSE(ENOSYS), {{0}}},
+    {SYS_prctl, ALL, REFUSE(EINVAL), {{0, INT, 15}}},         /* PR_SET_NAME: of a thread */
+    {SYS_prctl, ALL, REFUSE(EINVAL), {{0, INT, 0x53564d41}}}, /* PR_SET_VMA: of memory */
+    /* Go's scheduler sleeps in epoll and is woken by an event, older ones by a pipe; it ends without them */
+    {SYS_epoll_create1, NATIVE, ALLOW, {{0}}},
+    {SYS_epoll_ctl, NATIVE, ALLOW, {{0}}},
+    {SYS_epoll_pwait, NATIVE, ALLOW, {{0}}},
+    {SYS_epoll_wait, NATIVE, ALLOW, {{0}}},                    /* Rust's mio */
+    {SYS_eventfd2, NATIVE, ALLOW, {{1, INT & ~0x80800u, 0}}},  /* EFD_CLOEXEC, NONBLOCK */
+    {SYS_pipe2, NATIVE, ALLOW, {{1, INT & ~0x80800u, 0}}},     /* O_CLOEXEC, NONBLOCK; no notification queue */
     /* what a static executable does before main() */
     {SYS_execveat, NATIVE, ALLOW, {{0, INT, PROGRAM_FD}, {4, INT, 0x1000}}}, /* AT_EMPTY_PATH; the fd closes */
     {SYS_arch_prctl, NATIVE, ALLOW, {{0, INT, 0x1002}}},                     /* ARCH_SET_FS */
@@ -115,20 +160,29 @@ static const struct rule RULES[] = {
     {SYS_set_tid_address, NATIVE, ALLOW, {{0}}},
     {SYS_set_robust_list, NATIVE, ALLOW, {{0}}},
     {SYS_rseq, NATIVE, REFUSE(ENOSYS), {{0}}},
-    {SYS_readlink, BOTH, REFUSE(EACCES), {{0}}},
-    {SYS_readlinkat, BOTH, REFUSE(EACCES), {{0}}},
-    {SYS_newfstatat, BOTH, REFUSE(EACCES), {{0}}}, /* takes an absolute path with any flags; stdio bears a no */
-    {SYS_statx, BOTH, REFUSE(ENOSYS), {{0}}},
-    {SYS_clone3, BOTH, REFUSE(ENOSYS), {{0}}}, /* its arguments cannot be seen from here */
-    /* Python asks for files where it could as well do without: it gets an exception, not its death */
-    {SYS_open, PYTHON, REFUSE(EACCES), {{0}}},
-    {SYS_openat, PYTHON, REFUSE(EACCES), {{0}}},
-    {SYS_stat, PYTHON, REFUSE(EACCES), {{0}}},
-    {SYS_lstat, PYTHON, REFUSE(EACCES), {{0}}},
-    {SYS_access, PYTHON, REFUSE(EACCES), {{0}}},
-    {SYS_faccessat2, PYTHON, REFUSE(EACCES), {{0}}},
-    {SYS_getcwd, PYTHON, REFUSE(EACCES), {{0}}},
-    {SYS_mbind, PYTHON, REFUSE(EPERM), {{0}}}, /* OpenBLAS would choose where its memory lies */
+    /* wasm: a template hears its keeper, and closes its copies in; a copy hears once what it runs with */
+    {SYS_recvmsg, COMPILE, ALLOW, {{0, INT, PROGRAM_FD + 1}}},
+    {SYS_recvmsg, WASM, ALLOW, {{0, INT, PROGRAM_FD}}}, /* closed before the program runs, and nothing opens */
+    {SYS_prctl, COMPILE, ALLOW, {{0, INT, 1}, {1, LONG, 9}}},  /* PR_SET_PDEATHSIG, SIGKILL */
+    {SYS_seccomp, COMPILE, ALLOW, {{0, INT, 1}, {1, INT, 0}}}, /* a filter on top of this one */
+    /* Asked for in good faith, where one could as well do without: how many CPUs, where am I, a faster copy.
+     * An error, not the end. Whatever it is that is asked for, nobody looks at it. */
+    {SYS_open, ALL, REFUSE(EACCES), {{0}}},
+    {SYS_openat, ALL, REFUSE(EACCES), {{0}}},
+    {SYS_stat, ALL, REFUSE(EACCES), {{0}}},
+    {SYS_lstat, ALL, REFUSE(EACCES), {{0}}},
+    {SYS_access, ALL, REFUSE(EACCES), {{0}}},
+    {SYS_faccessat2, ALL, REFUSE(EACCES), {{0}}},
+    {SYS_readlink, ALL, REFUSE(EACCES), {{0}}},
+    {SYS_readlinkat, ALL, REFUSE(EACCES), {{0}}},
+    {SYS_newfstatat, ALL, REFUSE(EACCES), {{0}}}, /* takes an absolute path with any flags; stdio bears a no */
+    {SYS_statx, ALL, REFUSE(ENOSYS), {{0}}},
+    {SYS_getcwd, ALL, REFUSE(EACCES), {{0}}},
+    {SYS_uname, NATIVE, REFUSE(EPERM), {{0}}},
+    {SYS_splice, NATIVE, REFUSE(ENOSYS), {{0}}},
+    {SYS_sendfile, NATIVE, REFUSE(ENOSYS), {{0}}},
+    {SYS_copy_file_range, NATIVE, REFUSE(ENOSYS), {{0}}},
+    {SYS_mbind, NATIVE | PYTHON, REFUSE(EPERM), {{0}}}, /* OpenBLAS would choose where its memory lies */
 };
 
 enum { RULE_COUNT = sizeof RULES / sizeof RULES[0], FILTER_MOST = 8 + RULE_COUNT * 21 };
@@ -153,6 +207,7 @@ static unsigned put_half(struct sock_filter *code, unsigned at, uint32_t offset,
 static unsigned assemble_filter(struct sock_filter *code, int profile, uint32_t self)
 {
     const uint32_t number = offsetof(struct seccomp_data, nr);
+    bool loaded = true; /* the number, and not an argument that the rule before looked at */
     unsigned at = 0;
 
     at = put(code, at, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch), 0, 0);
@@ -167,8 +222,10 @@ static unsigned assemble_filter(struct sock_filter *code, int profile, uint32_t 
 
         if (!(rule->profile & profile))
             continue;
-        at = put(code, at, BPF_LD | BPF_W | BPF_ABS, number, 0, 0);
+        if (!loaded)
+            at = put(code, at, BPF_LD | BPF_W | BPF_ABS, number, 0, 0);
         at = put(code, at, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)rule->number, 0, 0);
+        loaded = rule->when[0].mask == 0;
         for (unsigned c = 0; c < 3 && rule->when[c].mask != 0; c++) {
             uint32_t low = offsetof(struct seccomp_data, args) + 8u * (uint32_t)rule->when[c].argument;
             uint64_t value = rule->when[c].value == SELF ? self : rule->when[c].value;

@@ -1,6 +1,7 @@
 /* seccomp._jail: starts jailed programs, for the zygotes of the Python side.
  *
- * _filter.h is what a program may ask of the kernel, _layers.h what is put around it, _keeper.h who minds it.
+ * _filter.h is what a program may ask of the kernel, _layers.h what is put around it, _meter.h what it uses,
+ * _keeper.h who minds it; _template.h compiles and runs wasm, _template_keeper.h minds it there.
  * Everything after the fork is plain system calls, so it does not matter what other threads were doing.
  */
 #define PY_SSIZE_T_CLEAN
@@ -12,6 +13,7 @@
 #include <stdio.h>
 
 #include "_keeper.h"
+#include "_template_start.h"
 
 /* A sequence of CPU numbers; empty: run anywhere. */
 static int read_cpus(PyObject *cpus, struct jail *jail)
@@ -48,34 +50,45 @@ static char **read_arguments(PyObject *arguments)
 }
 
 PyDoc_STRVAR(start_doc,
-"start(profile, layers, trial, address_space, stack, nice, cpus, arguments, descriptors) -> int\n\n"
-"Fork a keeper, which forks the program and confines it. `profile` is NATIVE or PYTHON, `layers` the sum of\n"
-"NAMESPACES, LANDLOCK, SECCOMP; `trial` confines and ends; sizes in bytes; `cpus` a tuple of numbers, empty\n"
-"for any; `arguments` a tuple of bytes; `descriptors` are program, stdin, stdout, stderr, control.\n"
-"Returns the keeper's process id; with PYTHON it also returns 0, in the program, in the jail.\n"
+"start(*, profile, layers, trial, address_space, data, resident, stack, threads, cpu_seconds, nice, idle,\n"
+"      cpus, arguments, descriptors) -> int\n\n"
+"Fork a keeper, which forks the program and confines it. `profile` is NATIVE, PYTHON or TEMPLATE, `layers` the\n"
+"sum of NAMESPACES, LANDLOCK, SECCOMP; `trial` confines and ends; the numbers are those of struct jail; `cpus`\n"
+"is a tuple of numbers, empty for any; `arguments` a tuple of bytes; `descriptors` are program, stdin, stdout,\n"
+"stderr, control, and cgroup.procs of its group or -1. Returns the keeper's process id; for PYTHON also 0, in\n"
+"the program, in the jail. TEMPLATE needs load_wasmtime before; the limits are for compiling then.\n"
 "Raises OSError if there can be no keeper; everything later is a report on the control socket.");
 
-static PyObject *start(PyObject *module, PyObject *values)
+static PyObject *start(PyObject *module, PyObject *none, PyObject *values)
 {
+    static char *names[] = {
+        "profile", "layers", "trial", "address_space", "data", "resident", "stack", "threads", "cpu_seconds",
+        "nice", "idle", "cpus", "arguments", "descriptors", NULL
+    };
     struct jail jail = {0};
     PyObject *cpus, *arguments;
-    unsigned long long address_space, stack;
+    unsigned long long address_space, data, resident, stack, cpu_seconds;
     char **vector;
-    int trial, *d = jail.descriptors;
+    int trial, idle, *d = jail.descriptors;
     pid_t keeper;
     sigset_t all, before;
 
     (void)module;
-    if (!PyArg_ParseTuple(values, "iIpKKiO!O!(iiiii):start", &jail.profile, &jail.layers, &trial, &address_space,
-                          &stack, &jail.nice, &PyTuple_Type, &cpus, &PyTuple_Type, &arguments, &d[0], &d[1],
-                          &d[2], &d[3], &d[4]))
+    if (!PyArg_ParseTupleAndKeywords(
+            none, values, "iIpKKKKIKipO!O!(iiiiii):start", names, &jail.profile, &jail.layers, &trial, &address_space,
+            &data, &resident, &stack, &jail.threads, &cpu_seconds, &jail.nice, &idle, &PyTuple_Type, &cpus,
+            &PyTuple_Type, &arguments, &d[0], &d[1], &d[2], &d[3], &d[4], &d[5]))
         return NULL;
-    if (jail.profile != NATIVE && jail.profile != PYTHON)
+    if (jail.profile != NATIVE && jail.profile != PYTHON && (jail.profile != TEMPLATE || engine == NULL))
         return PyErr_Format(PyExc_ValueError, "profile: there is no profile %d", jail.profile);
     if (read_cpus(cpus, &jail) || (vector = read_arguments(arguments)) == NULL)
         return NULL;
     jail.trial = trial;
+    jail.idle = idle;
     jail.address_space = address_space;
+    jail.data = data;
+    jail.resident = resident;
+    jail.cpu_seconds = cpu_seconds;
     jail.stack = stack;
     jail.arguments = vector;
     jail.parent = getpid();
@@ -83,17 +96,19 @@ static PyObject *start(PyObject *module, PyObject *values)
     snprintf(jail.gid_map, sizeof jail.gid_map, "%d %u 1", NOBODY, (unsigned)getegid());
 
     sigfillset(&all); /* or a signal could run Python's handler in the child */
-    if (jail.profile == PYTHON)
+    if (jail.profile != NATIVE)
         PyOS_BeforeFork();
     pthread_sigmask(SIG_BLOCK, &all, &before);
     keeper = fork_with(0, NULL);
     if (keeper == 0) {
+        if (jail.profile == TEMPLATE)
+            be_template_keeper(&jail);
         be_keeper(&jail);
         PyOS_AfterFork_Child();
     } else {
         int error = errno;
         pthread_sigmask(SIG_SETMASK, &before, NULL);
-        if (jail.profile == PYTHON)
+        if (jail.profile != NATIVE)
             PyOS_AfterFork_Parent();
         errno = error;
     }
@@ -103,10 +118,28 @@ static PyObject *start(PyObject *module, PyObject *values)
     return PyLong_FromLong(keeper);
 }
 
+PyDoc_STRVAR(load_wasmtime_doc,
+"load_wasmtime(path)\n\n"
+"Open wasmtime's library, of version WASMTIME_MAJOR, and make ready what templates need. OSError if it\n"
+"cannot be.");
+
+static PyObject *load(PyObject *module, PyObject *path)
+{
+    const char *name = PyUnicode_AsUTF8(path), *why;
+
+    (void)module;
+    if (name == NULL)
+        return NULL;
+    why = load_wasmtime(name);
+    if (why)
+        return PyErr_Format(PyExc_OSError, "wasmtime cannot be loaded: %s", why);
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(settle_doc,
 "settle(parent)\n\n"
-"Make this process one that starts programs: it dies with process `parent`, is nobody if it was root, and\n"
-"cannot be looked into by others of its user. Raises OSError.");
+"Make this process one that starts programs: it dies with process `parent`, is a user of its own if it\n"
+"was root, and cannot be looked into by others of its user. Raises OSError.");
 
 static PyObject *settle(PyObject *module, PyObject *value)
 {
@@ -126,7 +159,8 @@ static PyObject *settle(PyObject *module, PyObject *value)
 }
 
 static PyMethodDef methods[] = {
-    {"start", start, METH_VARARGS, start_doc},
+    {"start", (PyCFunction)(void (*)(void))start, METH_VARARGS | METH_KEYWORDS, start_doc},
+    {"load_wasmtime", load, METH_O, load_wasmtime_doc},
     {"settle", settle, METH_O, settle_doc},
     {NULL, NULL, 0, NULL},
 };
@@ -150,6 +184,10 @@ static int add_constants(PyObject *module)
         return -1;
     }
     return PyModule_AddIntMacro(module, NATIVE) || PyModule_AddIntMacro(module, PYTHON)
+        || PyModule_AddIntMacro(module, TEMPLATE) || PyModule_AddIntMacro(module, WASMTIME_MAJOR)
+        || PyModule_AddIntMacro(module, NO_REASON)
+        || PyModule_AddIntMacro(module, TOO_MUCH_MEMORY) || PyModule_AddIntMacro(module, TOO_MANY_THREADS)
+        || PyModule_AddIntMacro(module, TOO_MUCH_CPU)
         || PyModule_AddIntMacro(module, NAMESPACES) || PyModule_AddIntMacro(module, LANDLOCK)
         || PyModule_AddIntMacro(module, SECCOMP) || PyModule_AddIntMacro(module, PROGRAM_FD) ? -1 : 0;
 }

@@ -7,7 +7,7 @@
 #include <poll.h>
 #include <sys/wait.h>
 
-#include "_layers.h"
+#include "_meter.h"
 
 #ifndef CLONE_NEWCGROUP
 #define CLONE_NEWCGROUP 0x02000000
@@ -17,14 +17,14 @@
 #endif
 
 /* The places of descriptors in the keeper; the program keeps 0, 1, 2, and, until it runs, 3 and 4. */
-enum { STATUS = PROGRAM_FD + 1, KEEPERS_STATUS, CONTROL, PLACES };
+enum { STATUS = PROGRAM_FD + 1, KEEPERS_STATUS, CONTROL, CGROUP, PLACES };
 
 /* What the keeper tells the node, one packet each, in the machine's own byte order. */
 struct report {
     int32_t kind;       /* 'S' started, 'F' failed, 'E' ended */
     int32_t step;       /* 'F': enum step */
     int32_t value;      /* 'F': errno; 'E': as wait4 gives it */
-    int32_t padding;
+    int32_t reason;     /* 'E': why the keeper killed it, enum reason */
     int64_t cpu_us;     /* 'E' */
     int64_t memory_kb;  /* 'E' */
 };
@@ -64,8 +64,17 @@ static void send_report(struct report report)
         ;
 }
 
-/* In the program's process, still our code: confines itself, then becomes the program. Returns only for
- * PYTHON, in the jail. */
+/* Into the group that the descriptor belongs to; who opened it may have us there. */
+static enum step join_cgroup(int fd)
+{
+    bool joined = write(fd, "0", 1) == 1;
+
+    close(fd);
+    return joined ? STARTED : STEP_CGROUP;
+}
+
+/* In the program's process, still our code: confines itself, then becomes the program. Returns for all
+ * profiles but NATIVE, in the jail. */
 static void be_program(const struct jail *jail)
 {
     static char *const no_environment[] = {NULL};
@@ -78,11 +87,13 @@ static void be_program(const struct jail *jail)
     signal(SIGQUIT, SIG_IGN); /* as pid 1 of a namespace it would be, so let it be without one too */
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    failure.step = confine(jail, STATUS);
+    failure.step = jail->descriptors[5] < 0 ? STARTED : join_cgroup(CGROUP);
+    if (failure.step == STARTED)
+        failure.step = confine(jail, STATUS);
     if (failure.step == STARTED) {
         if (write(STATUS, &failure, sizeof failure) != sizeof failure || jail->trial)
             _exit(0);
-        if (jail->profile == PYTHON) {
+        if (jail->profile != NATIVE) {
             close(STATUS);
             return;
         }
@@ -120,7 +131,7 @@ static bool hear_program(bool *ready, bool *failed)
 }
 
 /* A command of the node: one letter. End of file: the node is gone, or wants no more of it. */
-static void hear_node(pid_t program)
+static void hear_node(pid_t program, bool *frozen, bool *killed)
 {
     char command;
     ssize_t length = recv(CONTROL, &command, 1, 0);
@@ -131,6 +142,7 @@ static void hear_node(pid_t program)
         kill(program, SIGKILL);
         _exit(0);
     }
+    *frozen = command == 'F' || (command == 'Q' && *frozen);
     if (command == 'F')
         kill(program, SIGSTOP);
     else if (command == 'C')
@@ -138,36 +150,48 @@ static void hear_node(pid_t program)
     else if (command == 'Q')
         kill(program, SIGQUIT);
     else
-        kill(program, SIGKILL);
+        *killed = kill(program, SIGKILL) == 0;
 }
 
-static void watch(pid_t program, int pidfd) __attribute__((noreturn));
-static void watch(pid_t program, int pidfd)
+static void watch(const struct jail *jail, struct meter meter, pid_t program, int pidfd) __attribute__((noreturn));
+static void watch(const struct jail *jail, struct meter meter, pid_t program, int pidfd)
 {
     struct pollfd events[3] = {{KEEPERS_STATUS, POLLIN, 0}, {CONTROL, POLLIN, 0}, {pidfd, POLLIN, 0}};
-    bool ready = false, failed = false;
+    bool ready = false, failed = false, frozen = false, killed = false;
+    enum reason reason = NO_REASON;
     struct rusage usage;
-    int status;
+    int status, count, pause = -1;
 
     for (;;) {
-        if (poll(events, 3, -1) < 0 && errno != EINTR)
+        count = poll(events, 3, frozen || killed ? -1 : pause); /* what dies looks like one that hides */
+        if (count < 0 && errno != EINTR)
             break;
-        if (events[0].revents && !hear_program(&ready, &failed))
+        if (count == 0 && (reason = measure(jail, &meter, &pause)) != NO_REASON) {
+            pause = -1;
+            kill(program, SIGKILL);
+        }
+        if (count <= 0)
+            continue;
+        if (events[0].revents && !hear_program(&ready, &failed)) {
             events[0].fd = -1;
+            if (!failed)
+                pause = PAUSE_LEAST;
+        }
         if (events[1].revents)
-            hear_node(program);
+            hear_node(program, &frozen, &killed);
         if (events[2].revents && events[0].fd < 0)
             break;
     }
     if (wait4(program, &status, 0, &usage) == program && !failed)
         send_report((struct report){
             .kind = 'E', .value = status, .memory_kb = usage.ru_maxrss,
+            .reason = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL ? (int32_t)reason : NO_REASON,
             .cpu_us = (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * INT64_C(1000000)
                 + usage.ru_utime.tv_usec + usage.ru_stime.tv_usec});
     _exit(0);
 }
 
-static enum step prepare_keeper(const struct jail *jail)
+static enum step prepare_keeper(struct jail *jail)
 {
     int pair[2];
 
@@ -176,20 +200,26 @@ static enum step prepare_keeper(const struct jail *jail)
     if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair))
         return STEP_DESCRIPTORS;
     const int *d = jail->descriptors;
-    int places[PLACES] = {d[1], d[2], d[3], d[0], pair[0], pair[1], d[4]};
-    if (place_descriptors(places, PLACES))
+    int places[PLACES] = {d[1], d[2], d[3], d[0], pair[0], pair[1], d[4], d[5]};
+    if (place_descriptors(places, d[5] < 0 ? CGROUP : PLACES))
         return STEP_DESCRIPTORS;
     if (jail->pinned && sched_setaffinity(0, sizeof jail->cpus, &jail->cpus))
         return STEP_LIMITS;
+    /* Tasks are counted for each user, and each user namespace: one of our own begins with none. Where it has
+     * none, the kernel's bound is coarse, and what the meter sees is the exact one. */
+    jail->tasks = jail->threads;
+    if (jail->threads > 1 && !(jail->layers & NAMESPACES))
+        jail->tasks += tasks_of_all();
     return STARTED;
 }
 
-/* In the keeper's process. Returns only in the program's process, and only for PYTHON. */
-static void be_keeper(const struct jail *jail)
+/* In the keeper's process. Returns only in the program's process, and for NATIVE not even there. */
+static void be_keeper(struct jail *jail)
 {
     const unsigned long apart = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWIPC
         | CLONE_NEWUTS | CLONE_NEWCGROUP;
     enum step step;
+    struct meter meter = {-1, -1, 0, 0};
     int pidfd = -1, error;
     pid_t program;
     sigset_t none;
@@ -213,11 +243,18 @@ static void be_keeper(const struct jail *jail)
         send_report((struct report){.kind = 'F', .step = (int32_t)step, .value = errno});
         _exit(1);
     }
+    if (open_meter(program, &meter)) {
+        send_report((struct report){.kind = 'F', .step = STEP_METER, .value = errno});
+        kill(program, SIGKILL);
+        _exit(1);
+    }
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     for (int place = 0; place <= STATUS; place++)
         close(place);
-    watch(program, pidfd);
+    if (jail->descriptors[5] >= 0)
+        close(CGROUP);
+    watch(jail, meter, program, pidfd);
 }
 
 #endif

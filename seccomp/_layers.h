@@ -28,30 +28,39 @@
 #endif
 
 enum { NAMESPACES = 1, LANDLOCK = 2, SECCOMP = 4 }; /* the optional layers, as bits */
-enum { NOBODY = 65534 };                            /* who a program is, inside and, under root, outside */
+enum { NOBODY = 65534 };                            /* who a program is, inside */
+enum { OWN_USERS = 0x7f000000 };                    /* and more: what programs are under root; nobody has these */
+enum { MOST_DESCRIPTORS = 8 }; /* three streams, and what Go's scheduler needs: epoll, a pipe or an event */
 
 /* Where a start can fail. The names are what Python shows; keep both lists alike. */
 enum step {
     STARTED, STEP_FORK, STEP_KEEPER, STEP_DESCRIPTORS, STEP_NAMESPACES, STEP_USER_MAP, STEP_ROOT, STEP_LIMITS,
-    STEP_NO_NEW_PRIVS, STEP_LANDLOCK, STEP_CAPABILITIES, STEP_ORPHAN, STEP_SECCOMP, STEP_EXEC, STEP_COUNT
+    STEP_NO_NEW_PRIVS, STEP_LANDLOCK, STEP_CAPABILITIES, STEP_ORPHAN, STEP_SECCOMP, STEP_EXEC, STEP_METER,
+    STEP_CGROUP, STEP_COUNT
 };
 static const char *const STEP_NAMES[STEP_COUNT] = {
     "started", "fork", "keeper", "descriptors", "namespaces", "user map", "empty root", "limits",
-    "no_new_privs", "landlock", "capabilities", "keeper lost", "seccomp", "exec"
+    "no_new_privs", "landlock", "capabilities", "keeper lost", "seccomp", "exec", "meter", "cgroup"
 };
 
 struct jail {
     unsigned layers;          /* NAMESPACES | LANDLOCK | SECCOMP */
-    int profile;              /* NATIVE or PYTHON: which filter, and exec or return */
+    int profile;              /* NATIVE, PYTHON, WASM or TEMPLATE: which filter, and what comes then */
     bool trial;               /* confine, report, exit: how the layers are probed */
     uint64_t address_space;   /* bytes */
+    uint64_t data;            /* bytes of it that may be written to, without stacks */
+    uint64_t resident;        /* bytes in memory and swap; the keeper looks. 0: the other two are enough */
     uint64_t stack;           /* bytes */
+    unsigned threads;         /* how many, its first included */
+    uint64_t cpu_seconds;     /* of all its threads */
     int nice;                 /* added to the niceness */
+    bool idle;                /* runs only where nobody else wants to */
     bool pinned;              /* to `cpus` */
     cpu_set_t cpus;
+    uint64_t tasks;           /* what RLIMIT_NPROC must be for that many threads; the keeper finds out */
     pid_t parent;             /* who forks the keeper */
     char uid_map[48], gid_map[48];
-    int descriptors[5];       /* program, stdin, stdout, stderr, control */
+    int descriptors[6];       /* program, stdin, stdout, stderr, control; what to write to for a cgroup, or -1 */
     char *const *arguments;   /* NULL at its end */
 };
 
@@ -89,22 +98,42 @@ static int empty_root(void)
         || sethostname("jail", 4) ? -1 : 0;
 }
 
+/* Those that the keeper of a template sets anew on each of its copies, from outside. */
+static bool is_per_copy(__rlimit_resource_t what)
+{
+    return what == RLIMIT_NPROC || what == RLIMIT_NOFILE || what == RLIMIT_CPU || what == RLIMIT_DATA
+        || what == RLIMIT_AS;
+}
+
 static int set_limits(const struct jail *jail)
 {
+    const bool native = jail->profile == NATIVE, several = native || jail->profile == TEMPLATE;
+    /* A core of 1 byte is the one that is not even handed to a program that the machine has for cores (which runs
+     * as root and would read a stranger's memory): with 0 it would be. */
     const struct { __rlimit_resource_t what; uint64_t most; } limits[] = {
-        {RLIMIT_CORE, 0}, {RLIMIT_FSIZE, 0}, {RLIMIT_NPROC, 0}, {RLIMIT_NOFILE, 3}, {RLIMIT_MEMLOCK, 0},
-        {RLIMIT_MSGQUEUE, 0}, {RLIMIT_RTPRIO, 0}, {RLIMIT_SIGPENDING, 64},
-        {RLIMIT_STACK, jail->stack}, {RLIMIT_AS, jail->address_space},
+        {RLIMIT_CORE, 1}, {RLIMIT_FSIZE, 0}, {RLIMIT_MEMLOCK, 0}, {RLIMIT_MSGQUEUE, 0}, {RLIMIT_RTPRIO, 0},
+        {RLIMIT_SIGPENDING, 64}, {RLIMIT_STACK, jail->stack}, {RLIMIT_CPU, jail->cpu_seconds + 2},
+        {RLIMIT_NOFILE, several ? MOST_DESCRIPTORS : 3}, {RLIMIT_NPROC, native ? jail->tasks : 0},
+        {RLIMIT_DATA, jail->data}, {RLIMIT_AS, jail->address_space},
     };
+    const struct sched_param no_priority = {0};
 
     if (jail->nice && setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + jail->nice))
+        return -1;
+    if (jail->idle && sched_setscheduler(0, SCHED_IDLE, &no_priority))
         return -1;
     for (unsigned i = 0; i < sizeof limits / sizeof limits[0]; i++) {
         struct rlimit limit;
         if (getrlimit(limits[i].what, &limit))
             return -1;
         /* what is stricter already may stay so; but memory was promised */
-        if (limits[i].what == RLIMIT_AS || limits[i].most < limit.rlim_max)
+        if (jail->profile == TEMPLATE && is_per_copy(limits[i].what)) {
+            limit.rlim_cur = limits[i].most < limit.rlim_max ? limits[i].most : limit.rlim_max;
+            if (setrlimit(limits[i].what, &limit))
+                return -1;
+            continue;
+        }
+        if (limits[i].what == RLIMIT_AS || limits[i].what == RLIMIT_DATA || limits[i].most < limit.rlim_max)
             limit.rlim_max = limits[i].most;
         limit.rlim_cur = limit.rlim_max;
         if (setrlimit(limits[i].what, &limit))
@@ -180,10 +209,11 @@ static int drop_capabilities(const struct jail *jail)
 
 static int install_filter(const struct jail *jail)
 {
+    const int profile = jail->profile == NATIVE && (jail->layers & NAMESPACES) ? NATIVE | ALONE : jail->profile;
     struct sock_filter code[FILTER_MOST];
     struct sock_fprog filter = {.filter = code};
 
-    filter.len = (unsigned short)assemble_filter(code, jail->profile, (uint32_t)getpid());
+    filter.len = (unsigned short)assemble_filter(code, profile, (uint32_t)getpid());
     return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) ? -1 : 0;
 }
 
@@ -227,11 +257,19 @@ static enum step confine(const struct jail *jail, int status)
     return STARTED;
 }
 
-/* From root to nobody. In system calls of its own: glibc's would wait for threads that a fork left behind. */
+/* From root to a user that nobody else is; to nobody where there are few users, as in some containers. In system
+ * calls of its own: glibc's would wait for threads that a fork left behind. */
 static int drop_root(void)
 {
-    return syscall(SYS_setgroups, 0, NULL) || syscall(SYS_setresgid, NOBODY, NOBODY, NOBODY)
-        || syscall(SYS_setresuid, NOBODY, NOBODY, NOBODY) ? -1 : 0;
+    const unsigned users[] = {OWN_USERS + (unsigned)getpid(), NOBODY};
+
+    if (syscall(SYS_setgroups, 0, NULL))
+        return -1;
+    for (int i = 0; i < 2; i++)
+        if (syscall(SYS_setresgid, users[i], users[i], users[i]) == 0
+            && syscall(SYS_setresuid, users[i], users[i], users[i]) == 0)
+            return 0;
+    return -1;
 }
 
 #endif

@@ -49,17 +49,20 @@ def import_first() -> None:
     gc.freeze()
 
 
-def call(name: str, encoding: str) -> NoReturn:
-    """Call function `name` of the source on PROGRAM_FD with standard input, write the result, and exit.
+def call() -> NoReturn:
+    """Call a function of the source on PROGRAM_FD with standard input, write the result, and exit.
 
-    `encoding` is `bytes` (one argument, all of the input; the result is bytes or str) or `json` (the input is
-    one array, the arguments; the result is written as JSON). An exception: traceback on stderr, status 1.
+    Before the source stands a line with the function's name and an encoding. The zygote must not see it: in
+    its memory one buyer's words would be there for the next one to find.
+    The encoding is `bytes` (one argument, all of the input; the result is bytes or str) or `json` (the input
+    is one array, the arguments; the result is written as JSON). An exception: traceback on stderr, status 1.
     """
     status = 1
     try:
         _make_ready()
-        source = _read_all(_jail.PROGRAM_FD)
+        line, _, source = _read_all(_jail.PROGRAM_FD).partition(b"\n")
         os.close(_jail.PROGRAM_FD)
+        name, encoding = line.decode().split(" ")
         result = _run(source, name, encoding)
         sys.stderr.flush()
         _write_all(1, result)

@@ -11,9 +11,12 @@ import os
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
+from seccomp.cgroups import Group, find_place
 from seccomp.layers import Report, mask
 from seccomp.program import JailError, Limits, Program, ZygoteLostError, wake
 
@@ -22,11 +25,12 @@ BOOT = (
     "import sys, types; package = types.ModuleType('seccomp'); package.__path__ = [sys.argv[1]]; "
     "sys.modules['seccomp'] = package; from seccomp.zygote import main; main(sys.argv[2:])"
 )
+P = TypeVar("P", bound=Program)
 MOST_ARGUMENTS = 64 * 1024  # bytes, all together
 
 
 def zygote_command(kind: str, *rest: str) -> list[str]:
-    """Return the command line of a zygote: `kind` is native, python or probe."""
+    """Return the command line of a zygote: `kind` is one of its kinds, or probe."""
     # Without its site-packages it is small; only Python programs want them, for numpy.
     lean = [] if kind == "python" else ["-S"]
     return [sys.executable, "-I", "-X", "utf8", *lean, "-c", BOOT, str(Path(__file__).parent), kind, *rest]
@@ -39,43 +43,39 @@ def zygote_environment() -> dict[str, str]:
 
 
 class Launcher:
-    """One zygote and the way to it. `kind` is native or python."""
+    """One zygote and the way to it. `kind` is native or python, or wasm, which alone may run at level C."""
 
-    def __init__(self, kind: str, report: Report) -> None:
-        """Remember which layers `report` found to work: all of them must work at every start."""
-        if report.level not in ("A", "B"):
-            raise JailError(f"no {kind} programs here: {report.missing()}")
+    def __init__(self, kind: str, report: Report, *rest: str) -> None:
+        """Remember which layers `report` found to work: all of them must work at every start. `rest` is what
+        such a zygote wants to know besides."""
+        if missing := report.missing("C" if kind == "wasm" else "B"):
+            raise JailError(f"no {kind} programs here: {missing}")
         self._kind = kind
+        self._rest = rest
         self._layers = mask(report)
+        # A copy of a wasm template cannot begin in a group of its own, and to be moved would take it longer
+        # than to start; nor does it need one: it makes no threads, and has no memory but by limits that hold.
+        grouped = kind != "wasm" and any(layer.name == "cgroup" and layer.works for layer in report.layers)
+        self._place = find_place() if grouped else None
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._turn = asyncio.Lock()
 
     async def start(self, program: bytes, arguments: list[str], limits: Limits) -> Program:
         """Start `program` and wait until it runs. Raises JailError; then nothing is left."""
-        request = self._request(arguments, limits)
+        request = self.request(arguments, limits)
         try:
-            return await self._start_once(program, request)
+            return await self._start_once(program, request, limits)
         except ZygoteLostError:  # it died since the last start; once is no reason to give up
-            return await self._start_once(program, request)
+            return await self._start_once(program, request, limits)
 
-    async def _start_once(self, program: bytes, request: bytes) -> Program:
-        with ExitStack() as theirs:
-            memfd = _memory_file(program)
-            theirs.callback(os.close, memfd)
-            stdin, to_stdin = os.pipe2(os.O_CLOEXEC)
-            from_stdout, stdout = os.pipe2(os.O_CLOEXEC)
-            from_stderr, stderr = os.pipe2(os.O_CLOEXEC)
-            for fd in (stdin, stdout, stderr):
-                theirs.callback(os.close, fd)
-            ours, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            theirs.enter_context(control)
-            running = Program(to_stdin, from_stdout, from_stderr, ours)
-            try:
-                await self._send(request, [memfd, stdin, stdout, stderr, control.fileno()])
-            except BaseException:
-                running.close()
-                raise
+    async def _start_once(self, program: bytes, request: bytes, limits: Limits) -> Program:
+        with open_program(Program, limits) as (running, theirs), ExitStack() as joined:
+            if self._place is not None:
+                running.group = group = Group(self._place, limits, self._threads(limits))
+                joined.callback(group.close)
+                theirs.append(group.join)
+            await self.send(request, program, theirs)
         try:
             await running.started()
         except BaseException:
@@ -83,20 +83,24 @@ class Launcher:
             raise
         return running
 
+    def _threads(self, limits: Limits) -> int:
+        return limits.threads if self._kind == "native" else 1
+
     async def close(self) -> None:
         """End the zygote; its programs end with it."""
         async with self._turn:
             self._end_zygote()
 
-    def _request(self, arguments: list[str], limits: Limits) -> bytes:
-        if any("\0" in argument for argument in arguments):
-            raise JailError("arguments: a zero byte in one of them")
-        if not all(_is_text(argument) for argument in arguments):
-            raise JailError("arguments: half of a surrogate pair in one of them, which is no text")
+    def request(self, arguments: list[str], limits: Limits) -> bytes:
+        """Return what the zygote is to be told; JailError if the arguments are too long, or no text."""
+        encode_arguments(arguments)
         request = {
             "layers": self._layers,
             "memory": limits.memory_mb << 20,
+            "threads": self._threads(limits),
+            "cpu_s": limits.cpu_s,
             "nice": limits.nice,
+            "idle": limits.idle,
             "cpus": limits.cpus,
             "arguments": arguments,
         }
@@ -105,20 +109,20 @@ class Launcher:
             raise JailError(f"arguments: {len(packet)} bytes, more than {MOST_ARGUMENTS}; send them as input")
         return packet
 
-    async def _send(self, packet: bytes, fds: list[int]) -> None:
-        async with self._turn:
-            for _ in range(2):  # the first may be one that died, and was not seen to be dead
-                zygote = self._running_zygote()
-                while True:
+    async def send(self, packet: bytes, program: bytes, theirs: list[int]) -> None:
+        """Hand `program` to the zygote, with the ends that `open_program` gave. Raises JailError."""
+        memfd = _memory_file(program)
+        try:
+            async with self._turn:
+                for _ in range(2):  # the first may be one that died, and was not seen to be dead
                     try:
-                        socket.send_fds(zygote, [packet], fds)
+                        await send_packet(self._running_zygote(), packet, [memfd, *theirs])
                         return
-                    except BlockingIOError:
-                        await _writable(zygote)
                     except (BrokenPipeError, ConnectionResetError):
                         self._end_zygote()
-                        break
-            raise ZygoteLostError(f"the {self._kind} zygote ends as soon as it is started")
+        finally:
+            os.close(memfd)
+        raise ZygoteLostError(f"the {self._kind} zygote ends as soon as it is started")
 
     def _running_zygote(self) -> socket.socket:
         if self._process is not None and self._process.poll() is not None:
@@ -127,7 +131,7 @@ class Launcher:
             ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with its:
                 self._process = subprocess.Popen(
-                    zygote_command(self._kind, str(its.fileno()), str(os.getpid())),
+                    zygote_command(self._kind, str(its.fileno()), str(os.getpid()), *self._rest),
                     env=zygote_environment(),
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
@@ -147,6 +151,48 @@ class Launcher:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+
+@contextmanager
+def open_program(kind: type[P], limits: Limits) -> Iterator[tuple[P, list[int]]]:
+    """Yield a program, closed again if the body fails, and its own ends (stdin, stdout, stderr, control) for
+    the body to hand over."""
+    with ExitStack() as theirs:
+        stdin, to_stdin = os.pipe2(os.O_CLOEXEC)
+        from_stdout, stdout = os.pipe2(os.O_CLOEXEC)
+        from_stderr, stderr = os.pipe2(os.O_CLOEXEC)
+        for fd in (stdin, stdout, stderr):
+            theirs.callback(os.close, fd)
+        ours, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        theirs.enter_context(control)
+        running = kind(to_stdin, from_stdout, from_stderr, ours, limits)
+        try:
+            yield running, [stdin, stdout, stderr, control.fileno()]
+        except BaseException:
+            running.close()
+            raise
+
+
+async def send_packet(sock: socket.socket, packet: bytes, fds: list[int]) -> None:
+    """Send on a socket that does not block, with descriptors beside it. OSError if nobody reads there."""
+    while True:
+        try:
+            socket.send_fds(sock, [packet], fds)
+            return
+        except BlockingIOError:
+            await _writable(sock)
+
+
+def encode_arguments(arguments: list[str]) -> bytes:
+    """Return the arguments, each with a zero byte behind it. JailError if they are too long, or no text."""
+    if any("\0" in argument for argument in arguments):
+        raise JailError("arguments: a zero byte in one of them")
+    if not all(_is_text(argument) for argument in arguments):
+        raise JailError("arguments: half of a surrogate pair in one of them, which is no text")
+    text = b"".join(argument.encode() + b"\0" for argument in arguments)
+    if len(text) > MOST_ARGUMENTS:
+        raise JailError(f"arguments: {len(text)} bytes, more than {MOST_ARGUMENTS}; send them as input")
+    return text
 
 
 def _memory_file(program: bytes) -> int:

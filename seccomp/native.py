@@ -49,6 +49,7 @@ def find_fault(program: bytes) -> str:
         what, _, offset, _, _, length, *_ = _SEGMENT.unpack_from(program, at + index * size)
         if what == _INTERPRETER:
             name = program[offset : offset + min(length, 100)].rstrip(b"\0").decode(errors="replace")
+            name = "".join(letter if letter.isprintable() else "?" for letter in name)
             return f"it names the interpreter {name}; link with -static"
         if what == 1 and offset + length > len(program):
             return "its segments lie outside of the file; it was cut off or damaged"

@@ -35,18 +35,35 @@ class InputClosedError(BrokenPipeError):
 class Limits:
     """What one program may use.
 
-    `memory_mb` (MiB) bounds its address space; a Python function has it on top of what the interpreter has
-    already. `nice` is added to the node's own niceness, `cpus` are the CPU numbers it may run on (empty: all
+    `memory_mb` (MiB) bounds what a native program has in memory, its page tables included; it may set aside
+    more address space than it uses. A Python function has it as address space, on top of what the interpreter
+    has already. `threads` bounds those of a native program, its first included. `wall_s` (seconds) ends it so
+    long after its start, and `warn_s` before that it gets SIGQUIT; neither counts in a freeze (R22). `cpu_s`
+    (seconds) bounds the CPU time of all its threads. `nice` is added to the node's own niceness, `idle` lets
+    it run only where nobody else wants to (SCHED_IDLE), `cpus` are the CPU numbers it may run on (empty: all
     that the node may). Raises ValueError where a value makes no sense.
     """
 
     memory_mb: int
     nice: int = 0
     cpus: tuple[int, ...] = ()
+    threads: int = 64
+    wall_s: float | None = None
+    warn_s: float = 0
+    cpu_s: int | None = None
+    idle: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.memory_mb <= 1 << 24:
             raise ValueError(f"memory_mb is {self.memory_mb}: must be between 1 and {1 << 24}")
+        if not 1 <= self.threads <= 1024:
+            raise ValueError(f"threads is {self.threads}: must be between 1 and 1024")
+        if self.wall_s is not None and not 0 < self.wall_s <= 1 << 30:
+            raise ValueError(f"wall_s is {self.wall_s}: must be between 0 and {1 << 30}")
+        if not 0 <= self.warn_s <= (self.wall_s or 0):
+            raise ValueError(f"warn_s is {self.warn_s}: must be between 0 and wall_s, which is {self.wall_s}")
+        if self.cpu_s is not None and not 1 <= self.cpu_s <= 1 << 30:
+            raise ValueError(f"cpu_s is {self.cpu_s}: must be between 1 and {1 << 30}")
         if not 0 <= self.nice <= 39:
             raise ValueError(f"nice is {self.nice}: must be between 0 and 39")
         if any(not 0 <= cpu < 1024 for cpu in self.cpus):
@@ -73,6 +90,19 @@ class Exit:
     why: str
 
 
+class Cgroup(Protocol):
+    """What a program's end asks its cgroup, if it has one (`cgroups.Group`)."""
+
+    def memory_kb(self) -> int:
+        """The most memory it had, in KiB; 0 if nobody knows."""
+
+    def ran_out(self) -> bool:
+        """Did the kernel kill it for its memory?"""
+
+    def remove(self) -> None:
+        """Remove it; it can be done twice."""
+
+
 class Runtime(Protocol):
     """Starts programs of one kind; `tag` is how the market calls that kind (R29)."""
 
@@ -94,15 +124,19 @@ class Program:
     program. All methods belong to the event loop in which it was started.
     """
 
-    def __init__(self, stdin: int, stdout: int, stderr: int, control: socket.socket) -> None:
+    def __init__(self, stdin: int, stdout: int, stderr: int, control: socket.socket, limits: Limits) -> None:
         """Take over the node's ends of the three pipes and of the keeper's socket."""
+        self.group: Cgroup | None = None  # of its own, where there are any; removed at its end
+        self._limits = limits
+        self._deadlines: list[Deadline] = []
         self._loop = asyncio.get_running_loop()
         self._fds: dict[str, int] = {"stdin": stdin, "stdout": stdout, "stderr": stderr}
         self._waiting: dict[str, asyncio.Future[None]] = {}
         self._control = control
         self._started: asyncio.Future[None] = self._loop.create_future()
         self._ended: asyncio.Future[Exit] = self._loop.create_future()
-        self._killed = False
+        self._killed = ""
+        self.memory_kb = 0  # of its own as it started, if its keeper says so
         self._in = 0
         self._out = 0
         for fd in (stdin, stdout, stderr, control.fileno()):
@@ -144,11 +178,15 @@ class Program:
 
     def freeze(self) -> None:
         """Stop the program; it uses no CPU until `resume`. It cannot notice but by the clock."""
+        for deadline in self._deadlines:
+            deadline.stop()
         self._command(b"F")
 
     def resume(self) -> None:
-        """Continue after `freeze`."""
+        """Continue after `freeze`; what was left of its time is left now."""
         self._command(b"C")
+        for deadline in self._deadlines:
+            deadline.go_on()
 
     def quit(self) -> None:
         """Send SIGQUIT: finish, please. A program without a handler for it goes on."""
@@ -156,8 +194,15 @@ class Program:
 
     def kill(self) -> None:
         """End the program at once, frozen or not."""
-        self._killed = True
+        self._kill("killed by its keeper")
+
+    def _kill(self, why: str) -> None:
+        self._killed = self._killed or why
         self._command(b"K")
+
+    def ended(self) -> bool:
+        """Whether it is known to have ended."""
+        return self._ended.done()
 
     async def wait(self) -> Exit:
         """Wait for the end. What the program wrote before can still be read afterwards."""
@@ -166,7 +211,7 @@ class Program:
     def close(self) -> None:
         """Kill the program if it runs, and let go of its streams, read or not. To learn how it ended, `kill`
         and `wait` before."""
-        self._killed = True
+        self._killed = self._killed or "killed by its keeper"
         for name in list(self._fds):
             self._close_fd(name)
         self._end(None, None, 0, 0, "killed by its keeper")
@@ -227,21 +272,21 @@ class Program:
     def _hear_keeper(self) -> None:
         try:
             packet = self._control.recv(_REPORT.size)
-        except BlockingIOError:
-            return
-        except ConnectionResetError:
-            packet = b""
+        except (BlockingIOError, ConnectionResetError):
+            return  # reset: it left a command of ours unread; once that is told, its last report can be read
         if not packet:
             if not self._started.done():
                 self._fail(
                     ZygoteLostError("the process that starts programs ended; its standard error may say why")
                 )
-            self._end(None, None, 0, 0, "killed by its keeper" if self._killed else "its keeper was lost")
+            self._end(None, None, 0, 0, self._killed or "its keeper was lost")
             return
-        kind, step, value, _, cpu_us, memory_kb = _REPORT.unpack(packet)
+        kind, step, value, reason, cpu_us, memory_kb = _REPORT.unpack(packet)
         if kind == ord("S"):
+            self.memory_kb = memory_kb
             if not self._started.done():
                 self._started.set_result(None)
+                self._set_deadlines()
         elif kind == ord("F"):
             self._fail(JailError(f"the jail failed at {_jail.STEPS[step]}: {os.strerror(value)}"))
             self._end(None, None, 0, 0, "never started")
@@ -251,13 +296,32 @@ class Program:
             if status >= 0:
                 self._end(status, None, cpu_us, memory_kb, f"exited with {status}")
             else:
-                self._end(None, -status, cpu_us, memory_kb, self._name_signal(-status))
+                self._end(None, -status, cpu_us, memory_kb, self._name_signal(-status, reason))
 
-    def _name_signal(self, number: int) -> str:
+    def _set_deadlines(self) -> None:
+        wall, warn = self._limits.wall_s, self._limits.warn_s
+        if wall is not None:
+            why = f"killed at its wall limit of {wall:g} s"
+            self._deadlines.append(Deadline(self._loop, wall, lambda: self._kill(why)))
+            if warn:
+                self._deadlines.append(Deadline(self._loop, wall - warn, self.quit))
+
+    def _name_signal(self, number: int, reason: int) -> str:
+        limits = self._limits
         if number == signal.SIGSYS:
             return "killed by seccomp (SIGSYS)"
+        if reason == _jail.TOO_MUCH_MEMORY or (
+            number == signal.SIGKILL and self.group is not None and self.group.ran_out()
+        ):
+            return f"killed at its memory limit of {limits.memory_mb} MiB"
+        if reason == _jail.TOO_MANY_THREADS:
+            return f"killed at its limit of {limits.threads} threads"
+        if reason == _jail.TOO_MUCH_CPU:
+            return f"killed at its CPU limit of {limits.cpu_s} s"
+        if number == signal.SIGKILL and self._killed:
+            return self._killed
         if number == signal.SIGKILL:
-            return "killed by its keeper" if self._killed else "killed by SIGKILL (out of memory?)"
+            return "killed by SIGKILL (out of memory?)"
         try:
             return f"killed by {signal.Signals(number).name}"
         except ValueError:
@@ -272,11 +336,43 @@ class Program:
         """Record the end, once. The control socket goes with it, which ends the keeper if it is there."""
         if self._ended.done():
             return
+        for deadline in self._deadlines:
+            deadline.stop()
+        self._deadlines.clear()
         self._loop.remove_reader(self._control.fileno())
         self._control.close()
         self._fail(JailError("it was closed before it ran"))
+        if self.group is not None:
+            memory_kb = self.group.memory_kb() or memory_kb
+            self.group.remove()
         out = self._out + sum(_unread(self._fds[name]) for name in ("stdout", "stderr") if name in self._fds)
         self._ended.set_result(Exit(status, number, cpu_us, memory_kb, self._in, out, why))
+
+
+class Deadline:
+    """Calls `then` once, after so many seconds during which it was not stopped."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float, then: Callable[[], None]) -> None:
+        """Begin to count."""
+        self._loop, self._left, self._then = loop, seconds, then
+        self._timer: asyncio.TimerHandle | None = None
+        self.go_on()
+
+    def stop(self) -> None:
+        """Stand still; what is left is kept."""
+        if self._timer is not None:
+            self._left = max(0.0, self._timer.when() - self._loop.time())
+            self._timer.cancel()
+            self._timer = None
+
+    def go_on(self) -> None:
+        """Count what is left, if it stood still."""
+        if self._timer is None and self._left >= 0:
+            self._timer = self._loop.call_later(self._left, self._due)
+
+    def _due(self) -> None:
+        self._timer, self._left = None, -1.0
+        self._then()
 
 
 def wake(future: asyncio.Future[None]) -> None:

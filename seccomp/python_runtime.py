@@ -21,8 +21,9 @@ class PythonRuntime:
     async def start(self, program: bytes, arguments: list[str], limits: Limits) -> Program:
         """Start the source text `program`. Raises JailError; a wrong source ends with status 1 instead."""
         if len(arguments) != 2 or not arguments[0].isidentifier() or arguments[1] not in ENCODINGS:
-            raise JailError(f"arguments are {arguments!r}: must be a function's name and bytes or json")
-        return await self._launcher.start(program, arguments, limits)
+            raise JailError(f"arguments are {arguments!r:.200}: must be a function's name and bytes or json")
+        line = f"{arguments[0]} {arguments[1]}\n".encode()
+        return await self._launcher.start(line + program, [], limits)
 
     async def close(self) -> None:
         """End the runtime and all its programs."""

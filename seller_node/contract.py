@@ -24,13 +24,15 @@ class Contract:
         buyer: str,
         price: int,
         until_us: int,
+        ask: int,
         cpu: int,
         jails: Jails,
         confirm: Callable[[int], None],
         *,
         started: bool = False,
     ) -> None:
-        self.number, self.buyer, self.price, self.until_us, self.cpu = number, buyer, price, until_us, cpu
+        self.number, self.buyer, self.price, self.until_us = number, buyer, price, until_us
+        self.ask, self.cpu, self.is_warned = ask, cpu, False
         self._jails, self._confirm, self._is_confirmed = jails, confirm, started
         self._connected = started
         self._hour_began = asyncio.get_running_loop().time()
@@ -67,9 +69,17 @@ class Contract:
         if self._session:
             self._session.resume()
 
-    async def end(self, why: str, *, at_once: bool = False) -> None:
-        """The contract is over: its program is killed, what it said before is still delivered (5 s at most,
-        or not at all if `at_once`)."""
+    def warn(self) -> bool:
+        """The hour ends soon, and is the last: what runs gets SIGQUIT, once (R15). Whether it was sent."""
+        first, self.is_warned = not self.is_warned, True
+        return first and self._session is not None and self._session.quit()
+
+    async def end(self, why: str, *, quit_s: float | None = None, at_once: bool = False) -> None:
+        """The contract is over, and its program is killed. What it said before is still delivered (5 s at
+        most, or not at all if `at_once`). At an hour's end there is a `quit_s`: the program gets SIGQUIT and
+        so many seconds first, and how it ended is told."""
+        if self._session and quit_s is not None:
+            await self._session.finish(quit_s)
         if self._session:
             await self._session.end_runs()
         if self._link and not at_once:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +12,21 @@ from events.cli import credits
 from events.client import Client, NoAnswerError, QueryError, RefusedError
 from events.pages import whole
 from links.endpoint import Endpoint
-from seccomp import Exit, Runtime
+from seccomp import Exit
 from seller_node.contract import Contract
 from seller_node.lines import many, told
-from seller_node.profile import Profile, cpu_numbers
+from seller_node.policy import Gate, Policy
+from seller_node.profile import Profile
 from seller_node.run import Jails
+from seller_node.selling import Selling, own_asks
+from seller_node.tasks import end_tasks, first_to_end
 from seller_node.votes import Votes
 
 SILENCE_S = 600.0  # without the exchange, after which programs are stopped as in a freeze (R20)
 GOODBYE_S = 5.0  # for each request of a node that leaves
+GRACE_US = 60_000_000  # before an hour's end, for a program to finish in (R15)
+QUIT_S = 5.0  # for one that was not told: unpaid, after the end (R15) ...
+SHORTER = 10  # ... or both are so much shorter than the hour (R13)
 
 log = logging.getLogger("seller_node")
 
@@ -40,7 +46,8 @@ class Tally:
 class Node:
     """One machine in the market. `run` is its whole life.
 
-    `price` is in micro-credits per CPU hour. `say` takes the lines of the live log.
+    `price` is in micro-credits per CPU hour. `say` takes the lines of the live log, `tell` what the machine
+    does now, in a few words.
     """
 
     def __init__(
@@ -48,21 +55,28 @@ class Node:
         client: Client,
         profile: Profile,
         price: int,
-        runtimes: Mapping[str, Runtime],
+        jails: Jails,
+        policy: Policy,
         say: Callable[[str], None],
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """Raises BadOfferError where the policy asks for what this machine cannot do."""
         self.tally = Tally()
         self.contracts: dict[int, Contract] = {}
-        self._client, self._profile, self._price, self._say = client, profile, price, say
-        self._jails = Jails(runtimes, profile.memory_mb, ran=self._on_exit)
-        self._jails.thawed.set()
+        self._client, self._profile, self._say = client, profile, say
+        self._jails, self._cpus = jails, policy.cpus
+        jails.ran = self._on_exit
+        jails.thawed.set()
         self._endpoint = Endpoint(client)
         self._endpoint.allow = self._allows
-        self._cpus = cpu_numbers()
         self._hour_us = self._lost_after_us = 0
-        self._ask = 0
+        self._gate = Gate(policy, lambda: (self.tally.cpu_us / 1e6, self.tally.runs))
+        self._selling = Selling(
+            client, profile, price, self._gate,
+            elsewhere=lambda ask: sum(contract.ask != ask for contract in self.contracts.values()),
+            settled=self._end_if_done, say=say, tell=tell,
+        )  # fmt: skip
         self._is_stated = False
-        self._asks: set[int] = set()  # of this machine, as far as the feed has told
         self._stopping = self._is_ending = False
         self._frozen, self._silent = "", False
         self._votes = Votes(client)
@@ -84,15 +98,12 @@ class Node:
         finally:
             await end_tasks(*self._errands)
             await self._withdraw()
+            self._gate.close()
 
     def stop(self) -> None:
         """Sell nothing new; end when what runs has ended, at the hour's end at the latest."""
-        if not self._stopping:
-            self._stopping = True
-            if self._ask:
-                self._errand(self._close_ask())
-            else:
-                self.leave()
+        self._stopping = True
+        self._selling.stop()
 
     def leave(self) -> None:
         """End now: contracts break, and their hours are not paid (R16)."""
@@ -110,57 +121,23 @@ class Node:
 
     def longest(self) -> float:
         """Seconds of market time until the last of the running hours ends."""
-        now = int((self._client.pulse or {}).get("now", 0))
+        now = self._now_us()
         last = max((contract.until_us for contract in self.contracts.values()), default=now)
         return min(max(0, last - now), self._hour_us) / 1e6
 
     # -- beginning and end
 
     async def _serve(self) -> None:
-        await self._state_machine()
-        since, market = await self._take_up()
-        await first_to_end(self._follow(since, market), self._accept(), self._votes.cast(), self._sell())
-
-    async def _sell(self) -> None:
-        await self._place_ask()
-        await self._over.wait()
-
-    async def _state_machine(self) -> None:
-        """Say what the machine has; an ask of an earlier run that is too large for it is made smaller."""
-        profile = self._profile
-        asks = await self._own_asks()
-        for spare in asks[1:]:
-            await self._client.request("amend", order=spare["order"], size=0)
-        if asks:
-            self._ask = asks[0]["order"]
-            self._asks.add(self._ask)
-            if asks[0]["size"] > profile.cpus:
-                await self._client.request("amend", order=self._ask, size=profile.cpus)
-        await self._client.request("machine", **profile.body())
+        await self._selling.take_up()
+        await self._client.request("machine", **self._profile.body())
         self._is_stated = True
-
-    async def _own_asks(self) -> list[dict[str, Any]]:
-        """The open asks of this machine, the oldest first."""
-        found = (await whole(self._client, "orders"))["result"]
-        asks = [o for o in found if o["side"] == "ask" and o["machine"] == self._profile.machine]
-        return sorted(asks, key=lambda order: int(order["order"]))
-
-    async def _place_ask(self) -> None:
-        profile = self._profile
-        terms = {"price": self._price, "size": profile.cpus}
-        if self._ask:
-            try:
-                await self._client.request("amend", order=self._ask, **terms)
-            except RefusedError as error:
-                if error.code != "R9/order/unknown":
-                    raise
-                self._ask = 0
-        if not self._ask:
-            self._ask = (await self._client.request("ask", machine=profile.machine, **terms)).order
-            self._asks.add(self._ask)
-        self._say(
-            f"machine {profile.machine}: {profile.cpus} CPUs at {credits(self._price)} credits an hour, "
-            f"{profile.memory_mb} MiB each, jail {profile.jail} (ask {self._ask})"
+        since, market = await self._take_up()
+        await first_to_end(
+            self._follow(since, market),
+            self._accept(),
+            self._votes.cast(),
+            self._selling.keep(),
+            self._warn(),
         )
 
     async def _take_up(self) -> tuple[int, int]:
@@ -178,23 +155,9 @@ class Node:
         self._freeze_or_not()
         return answer["feed"], answer["market"]
 
-    async def _close_ask(self) -> None:
-        while not self._over.is_set():
-            try:
-                await self._client.request("amend", order=self._ask, size=0)
-            except RefusedError as error:
-                if error.code != "R9/order/unknown":
-                    raise
-                self._asks.discard(self._ask)
-            except NoAnswerError as error:
-                self._say(f"the ask is not cancelled yet: {error}")
-                continue
-            break
-        self._end_if_done()
-
     def _end_if_done(self) -> None:
         """The ask's end is heard on the feed, after every contract that it opened."""
-        done = self._stopping and not self.contracts and self._ask not in self._asks
+        done = self._stopping and not self.contracts and self._selling.is_over
         if done and not self._is_ending:
             self._is_ending = True
             self._errand(self._end_after_votes())
@@ -211,7 +174,7 @@ class Node:
         await asyncio.gather(*(c.end("the seller left", at_once=True) for c in self.contracts.values()))
         if self._is_stated:
             try:
-                for order in await self._own_asks():
+                for order in await own_asks(self._client, self._profile.machine):
                     await self._say_goodbye("amend", order=order["order"], size=0)
                 await self._say_goodbye("leave", machine=self._profile.machine)
                 self.tally.lost_hours += len(self.contracts)
@@ -269,7 +232,7 @@ class Node:
                 earned=self.tally.earned - earned,
                 total=self.tally.earned,
                 frozen=self._frozen,
-                ask=self._ask,
+                ask=self._selling.shut,
             ):
                 self._say(line)
             self._end_if_done()
@@ -283,6 +246,26 @@ class Node:
             except NoAnswerError:
                 continue
             break
+
+    async def _warn(self) -> None:
+        """Tell programs to finish, a grace before the end of an hour that cannot be renewed (R15)."""
+        grace_us = min(GRACE_US, self._hour_us // SHORTER)
+        while True:
+            late = self._now_us() + grace_us
+            ending = [contract for contract in self.contracts.values() if contract.until_us <= late]
+            warned = sum(c.warn() for c in ending if not self._selling.renews(c.ask))
+            if warned:
+                self._say(
+                    f"{many(warned, 'program')} told to finish: the hour ends in {grace_us / 1e6:g} s, "
+                    "and is not renewed (R15)"
+                )
+            await asyncio.sleep(min(1.0, grace_us / 4e6))
+
+    def _now_us(self) -> int:
+        """Market time: what was heard, and what has passed since, for an outage is frozen time (R20)."""
+        pulse = self._client.pulse or {"now": 0, "frozen": "never heard"}
+        passed = 0 if pulse["frozen"] else int((time.monotonic() - self._client.heard) * 1e6)
+        return int(pulse["now"]) + min(passed, self._lost_after_us)
 
     def _errand(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -305,13 +288,8 @@ class Node:
             return True
         if kind in ("party_lost", "party_back"):
             return bool(event["party"] == self._profile.machine and event["account"] == self._client.account)
-        if kind == "ask_placed" and event["machine"] == self._profile.machine:
-            self._asks.add(event["order"])
-            return False
-        if kind == "order_closed":
-            mine = event["order"] in self._asks
-            self._asks.discard(event["order"])
-            return mine and not self._stopping
+        if self._selling.hear(event):
+            return not self._stopping
         if kind == "contract_opened":
             return self._on_opened(event)
         contract = self.contracts.get(event.get("contract", 0))
@@ -335,7 +313,10 @@ class Node:
             self.tally.lost_hours += 1
         elif kind == "contract_ended":
             del self.contracts[contract.number]
-            self._errand(contract.end("the contract ended: " + event["reason"]))
+            at_hours_end = event["reason"] == "not renewed"
+            quit_s = 0.0 if contract.is_warned else min(QUIT_S, self._hour_us / 1e6 / SHORTER)
+            why = "the contract ended: " + event["reason"]
+            self._errand(contract.end(why, quit_s=quit_s if at_hours_end else None))
         else:
             return False
         return True
@@ -349,6 +330,7 @@ class Node:
             about["buyer"],
             about["price"],
             about["until_us"],
+            about["ask"],
             cpu,
             self._jails,
             lambda number: self._errand(self._confirm_started(number)),
@@ -371,22 +353,3 @@ class Node:
     def _on_exit(self, end: Exit) -> None:
         self.tally.runs += 1
         self.tally.cpu_us += end.cpu_us
-
-
-async def first_to_end(*works: Coroutine[Any, Any, Any]) -> None:
-    """Run all until one ends or fails, then cancel the others. Raises what it raised."""
-    tasks = [asyncio.create_task(work) for work in works]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        await end_tasks(*tasks)
-
-
-async def end_tasks(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel tasks until they have ended: asyncio.wait_for may lose a cancellation (CPython issue 86296)."""
-    while left := [task for task in tasks if not task.done()]:
-        for task in left:
-            task.cancel()
-        await asyncio.wait(left, timeout=1)

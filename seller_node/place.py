@@ -20,9 +20,9 @@ class PlaceTakenError(Exception):
 class Place:
     """A state directory, held by one node at a time.
 
-    `node.json` says who holds it: {"pid", "machine", "account", "server", "offered"}. The lock goes with its
-    process, so that a node that crashed holds nothing; but `node.json` stays, and tells the next one which
-    machine it was: `is_own`.
+    `node.json` says who holds it: {"pid", "machine", "account", "server", "offered", "does"}. The lock goes
+    with its process, so that a node that crashed holds nothing; but `node.json` stays, and tells the next one
+    which machine it was: `is_own`.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -62,6 +62,13 @@ class Place:
                 if attempt == TRIES - 1:
                     raise
             time.sleep(0.05)
+
+    def tell(self, does: str) -> None:
+        """What the node does now, for `status`. One that cannot be written is not worth an end."""
+        if self._about.get("does") != does:
+            self._about["does"] = does
+            with contextlib.suppress(OSError):
+                self._write()
 
     def offered(self) -> None:
         """From now on the machine is ours to take up again, should we crash. Raises PlaceTakenError."""

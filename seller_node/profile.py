@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from events.profile import FLAG, MOST_FLAGS
+from events.profile import FLAG, MOST_FLAGS, STATED_NUMBERS
 from events.requests import NAME
 from events.subjects import CLIENT
 
@@ -22,17 +22,21 @@ class BadOfferError(Exception):
 
 @dataclass(frozen=True)
 class Profile:
-    """What one machine offers. `memory_mb` is what each of its CPUs has, in MiB; `jail` is 3, 2 or 1."""
+    """What one machine offers. `memory_mb` is what each of its CPUs has, in MiB; `jail` is 3, 2 or 1; `mips`
+    and `mflops` what each was measured to do (measurement.py), 0 until then.
+    """
 
     machine: str
     cpus: int
     memory_mb: int
     jail: int
     flags: tuple[str, ...]
+    mips: int = 0
+    mflops: int = 0
 
     def body(self) -> dict[str, Any]:
         """The profile as members of a `machine` request."""
-        numbers = {"memory_mb": self.memory_mb, "jail": self.jail}
+        numbers = {name: getattr(self, name) for name in STATED_NUMBERS}
         return {"machine": self.machine, "cpus": self.cpus, "numbers": numbers, "flags": list(self.flags)}
 
 
@@ -44,15 +48,18 @@ def offer(
     more_cpus: bool,
     level: str,
     tags: Iterable[str],
+    on_cpus: tuple[int, ...] = (),
 ) -> Profile:
-    """The profile of this machine. `memory` is for all CPUs together, in MiB.
+    """The profile of this machine. `memory` is for all CPUs together, in MiB; `on_cpus` are those that
+    programs may use, where not all.
 
     `more_cpus` lets a demonstration offer more CPUs than there are. Raises BadOfferError.
     """
-    has = len(cpu_numbers())
+    has = len(on_cpus or cpu_numbers())
     cpus = has if cpus is None else cpus
     if cpus < 1 or (cpus > has and not more_cpus):
-        raise BadOfferError(f"--cpus {cpus}: this machine has {has}; offer 1 to {has} (R24)")
+        whose = "--on-cpus names" if on_cpus and len(on_cpus) < len(cpu_numbers()) else "this machine has"
+        raise BadOfferError(f"--cpus {cpus}: {whose} {has}; offer 1 to {has} (R24)")
     available, total = memory_mb()
     memory = available * 3 // 4 if memory is None else memory
     if memory > total:

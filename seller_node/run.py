@@ -5,39 +5,43 @@ import hashlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from events.terminal import one_line
 from events.wire import dumps, loads
 from links.frames import ERRORS, EXIT, MOST_PAYLOAD, OUTPUT, REFUSED, STARTED, Frame
 from links.link import Link, LinkClosedError
 from seccomp import Exit, InputClosedError, JailError, Limits, Program, Runtime
+from seller_node.bandwidth import Bucket
 
 MOST_PROGRAM = 64 * 1024 * 1024  # bytes of all programs of one link
 MOST_ARGUMENTS = 256
 MOST_INPUT = 1024 * 1024  # bytes that wait for the program to read them
 PIECE = 64  # bytes that a piece of input counts besides its own
-NICE = 10  # below the node itself, whose heartbeats must not wait for a stranger's program
-DYING_S = 2.0
+DYING_S = 2.0  # until a killed program is gone
+TELLING_S = 5.0  # until what it wrote before has reached its buyer
 
 log = logging.getLogger("seller_node")
 
 
 @dataclass
 class Jails:
-    """Where programs run: the runtimes that work here by tag, and the memory of one program in MiB.
+    """Where programs run: the runtimes that work here by tag, and what each program may use.
 
-    `thawed` is clear while the market is frozen (R22). `ran` is told of every program's end.
+    `limits` has its memory and priority. `up` and `down` are what all links together may carry, to buyers and
+    from them. `thawed` is clear while the market is frozen (R22). `ran` is told of every program's end.
     """
 
     runtimes: Mapping[str, Runtime]
-    memory_mb: int
+    limits: Limits
+    up: Bucket = field(default_factory=lambda: Bucket(0))
+    down: Bucket = field(default_factory=lambda: Bucket(0))
     thawed: asyncio.Event = field(default_factory=asyncio.Event)
     ran: Callable[[Exit], None] = lambda _: None
 
     def most_program(self) -> int:
         """Bytes of all programs of one link: they and their copies in the jail take memory of the node."""
-        return min(MOST_PROGRAM, (self.memory_mb << 20) // 8)
+        return min(MOST_PROGRAM, (self.limits.memory_mb << 20) // 8)
 
 
 class BadStartError(Exception):
@@ -76,7 +80,7 @@ def read_start(payload: bytes) -> Start:
         raise BadStartError("START: sha256 must be the program's SHA-256 in hexadecimal")
     if type(size) is not int or size < 0:
         raise BadStartError("START: size must be the program's bytes")
-    return Start(runtime, arguments, digest, size)
+    return Start(runtime, arguments, digest.lower(), size)
 
 
 class Run:
@@ -117,7 +121,7 @@ class Run:
             return None
         program = b"".join(self._pieces)
         self._pieces.clear()
-        if self._digest.hexdigest() != self.start.sha256.lower():
+        if self._digest.hexdigest() != self.start.sha256:
             raise BadStartError("program: its SHA-256 is not the one that START said")
         return program
 
@@ -158,6 +162,22 @@ class Run:
         if self._program:
             self._program.resume()
 
+    def quit(self) -> bool:
+        """SIGQUIT to the program, if it runs; whether it does (R15)."""
+        if self._program is None or self.over:
+            return False
+        self._program.quit()
+        return True
+
+    async def finish(self, seconds: float) -> None:
+        """SIGQUIT, and after `seconds` SIGKILL; what it wrote and how it ended is told, for 5 s at most."""
+        if self._task is None or self._program is None:
+            return
+        if seconds and self._jails.thawed.is_set() and self.quit():
+            await asyncio.wait({self._task}, timeout=seconds)
+        self.kill()
+        await asyncio.wait({self._task}, timeout=TELLING_S)
+
     async def abandon(self) -> None:
         """End it at once and say nothing: nobody listens any more."""
         self._end()
@@ -174,7 +194,7 @@ class Run:
                 await self.refuse(f"runtime: {self.start.runtime!r} is not offered here; there is {offered}")
                 return
             try:
-                limits = Limits(memory_mb=self._jails.memory_mb, nice=NICE, cpus=(self._cpu,))
+                limits = replace(self._jails.limits, cpus=(self._cpu,))
                 self._program = await runtime.start(program, self.start.arguments, limits)
             except (JailError, OSError, ValueError) as error:
                 await self.refuse(str(error) or repr(error))
@@ -188,7 +208,7 @@ class Run:
             self._link.abort("a fault of the seller's node")
         finally:
             if self._program:
-                await _end_program(self._program)
+                self._jails.ran(await _end_program(self._program))
             self._end()
 
     async def _attend(self, program: Program) -> None:
@@ -211,13 +231,13 @@ class Run:
             for task in (*pumps, feeding):
                 task.cancel()
             await asyncio.gather(*pumps, feeding, return_exceptions=True)
-        self._jails.ran(end)
         self._end()
         await self._link.send(Frame(EXIT, self.number, dumps(exit_wire(end))))
 
     async def _pump(self, kind: int, read: Callable[[int], Awaitable[bytes]]) -> None:
-        """Output to the buyer, as fast as he takes it: the link's window holds the program back."""
+        """Output to the buyer, as fast as he and the line take it: the link's window holds the program."""
         while data := await read(MOST_PAYLOAD):
+            await self._jails.up.take(len(data))
             await self._link.send(Frame(kind, self.number, data))
 
     async def _feed(self, program: Program) -> None:
@@ -245,7 +265,7 @@ class Run:
         self._room.set()
 
 
-async def _end_program(program: Program) -> None:
+async def _end_program(program: Program) -> Exit:
     """Kill a program, and wait until it is gone: the next one shall have the CPU for itself."""
     try:
         program.kill()
@@ -255,6 +275,7 @@ async def _end_program(program: Program) -> None:
         log.warning("a killed program was not gone after %g s", DYING_S)
     finally:
         program.close()
+    return await program.wait()
 
 
 def exit_wire(end: Exit) -> dict[str, object]:

@@ -8,6 +8,8 @@ from links.frames import INPUT, INPUT_END, KILL, PROGRAM, START, Frame
 from links.link import Link, LinkClosedError
 from seller_node.run import BadStartError, Jails, Run, Start, read_start
 
+EACH_PROGRAM = 64 * 1024  # bytes that a program counts besides its own: small ones take memory too
+
 log = logging.getLogger("seller_node")
 
 
@@ -25,6 +27,7 @@ class Session:
         self._reading: asyncio.Task[None] | None = None
         self._last = 0
         self._programs: dict[str, bytes] = {}
+        self._room = jails.most_program()  # bytes for more of them
 
     async def serve(self) -> None:
         """Until the link is closed or replaced."""
@@ -34,14 +37,27 @@ class Session:
         finally:
             await self.end_runs()
 
+    def quit(self) -> bool:
+        """SIGQUIT to what runs; whether there is something."""
+        return self._run is not None and self._run.quit()
+
+    async def finish(self, seconds: float) -> None:
+        """Listen no more, and end what runs: SIGQUIT, so many seconds, SIGKILL; how it ended is told."""
+        await self._stop_reading()
+        if self._run:
+            await self._run.finish(seconds)
+
     async def end_runs(self) -> None:
         """Listen no more, and end what runs, at once."""
-        if self._reading:
-            self._reading.cancel()
-            await asyncio.gather(self._reading, return_exceptions=True)
+        await self._stop_reading()
         if self._run:
             await self._run.abandon()
         self._programs.clear()
+
+    async def _stop_reading(self) -> None:
+        if self._reading:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
 
     def freeze(self) -> None:
         """Stop what runs (R22)."""
@@ -56,6 +72,7 @@ class Session:
     async def _read(self) -> None:
         try:
             while frame := await self.link.receive():
+                await self._jails.down.take(len(frame.payload))
                 await self._take(frame)
         except LinkClosedError as error:
             log.debug("contract %d: %s", self.link.contract, error)
@@ -107,8 +124,8 @@ class Session:
         if program is not None:
             run.begin(program)
             return
-        room = self._jails.most_program() - sum(map(len, self._programs.values()))
-        if start.size > room:
+        if start.size + EACH_PROGRAM > self._room:
+            room = max(0, self._room - EACH_PROGRAM)
             await run.refuse(
                 f"program: {start.size} bytes; this link has room for {room} more "
                 f"({self._jails.most_program()} in all): dial anew, or send a smaller one"
@@ -126,6 +143,7 @@ class Session:
             return
         if program is not None:
             self._programs[run.start.sha256] = program
+            self._room -= len(program) + EACH_PROGRAM
             run.begin(program)
 
     def _make_run(self, start: Start) -> Run:

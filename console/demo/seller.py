@@ -41,8 +41,8 @@ class Seller:
         command = module(
             "seller_node", "run", "--price", credits(self.price), "--cpus", str(self.cpus),
             "--memory", str(self.memory_mb), "--name", self.name, "--allow-more-cpus",
-            "--state", str(self._data / f"sellers/{self.name}"), "--server", server,
-            "--creds", str(self._creds),
+            "--benchmark-seconds", "0.2", "--state", str(self._data / f"sellers/{self.name}"),
+            "--server", server, "--creds", str(self._creds),
         )  # fmt: skip
         if not self._creds.exists():
             self.key.save(self._creds)

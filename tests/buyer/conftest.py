@@ -112,14 +112,17 @@ class Town:
         self.processes.append(process)
         return process
 
-    def seller(self, name: str, price: str, cpus: int, memory_mb: int = 256) -> "subprocess.Popen[str]":
+    def seller(
+        self, name: str, price: str, cpus: int, memory_mb: int = 256, at_most: str = "A"
+    ) -> "subprocess.Popen[str]":
         """A node, once the market knows that it is ready."""
         creds = self.account(name)
         with (self.directory / f"{name}.log").open("w") as log:
             process = self.start(
-                *("seller_node", "run", "--price", price, "--cpus", str(cpus), "--name", name),
+                *("seller_node", "run", "--benchmark-seconds", "0.1"),
+                *("--price", price, "--cpus", str(cpus), "--name", name),
                 *("--memory", str(memory_mb * cpus), "--allow-more-cpus", "--creds", creds),
-                *("--state", self.directory / f"{name}.state"),
+                *("--state", self.directory / f"{name}.state", "--at-most", at_most),
                 stdout=log,
                 stderr=log,
             )

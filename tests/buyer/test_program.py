@@ -1,5 +1,6 @@
 """What is looked at before it is sent, and what the command line says about it: one line each."""
 
+import importlib.metadata
 import json
 import os
 import pty
@@ -14,7 +15,16 @@ from typer.testing import CliRunner
 from buyer.job import BadJobError, Ended, Result
 from buyer.main import app, copy, pass_through
 from buyer.offers import pick
-from buyer.program import check_output, find_inputs, read_native, read_python
+from buyer.program import (
+    check_output,
+    find_inputs,
+    installed,
+    read_native,
+    read_needs,
+    read_program,
+    read_python,
+    unnamed_needs,
+)
 from events.keys import Key
 from events.profile import parse_screen
 
@@ -48,6 +58,17 @@ def test_what_is_no_executable_is_said_so(tmp_path: Path, content: bytes, said: 
         read_native(str(path))
 
 
+def test_a_wasm_module_is_known_by_its_first_bytes(tmp_path: Path) -> None:
+    module = tmp_path / "work.wasm"
+    module.write_bytes(b"\0asm\1\0\0\0")
+    assert read_program(str(module)) == ("wasm/wasi-p1", module.read_bytes())
+    static = compiled(tmp_path / "static", "-static")
+    assert read_program(str(static)) == ("native/x86_64-linux", static.read_bytes())
+    module.write_bytes(b"\0asm\x0d\0\1\0")
+    with pytest.raises(BadJobError, match=r"program: .*work.wasm is a component"):
+        read_program(str(module))
+
+
 def test_a_function_is_found_without_running_its_file(tmp_path: Path) -> None:
     path = tmp_path / "work.py"
     path.write_text("raise SystemExit\ndef work(data):\n    def inner(): ...\nclass C: ...\n")
@@ -63,6 +84,22 @@ def test_a_function_is_found_without_running_its_file(tmp_path: Path) -> None:
     path.write_text("def work(:\n")
     with pytest.raises(BadJobError, match="no Python source"):
         read_python(f"{path}:work")
+
+
+def test_packages_that_a_function_needs_are_flags(tmp_path: Path) -> None:
+    here = ".".join(importlib.metadata.version("numpy").split(".")[:2])
+    assert read_needs(["numpy/2.4", "scipy/1.17"]) == ["numpy/2.4", "scipy/1.17"]
+    assert installed("no-such-package-at-all") == ""
+    for word in ("numpy", "numpy==2.2", "numpy/2", "numpy/2.2.6", "Numpy/2.2", "/2.2", "numpy/x.y", ""):
+        with pytest.raises(BadJobError, match=r"--needs: .*numpy/2.4"):
+            read_needs([word])
+    with pytest.raises(BadJobError, match=f"here it is numpy/{here}$"):
+        read_needs(["numpy>=2"])
+    source = (
+        b"import os.path, numpy.linalg as la\ndef f(x):\n    from elsewhere.a import b\n    from . import c\n"
+    )
+    assert unnamed_needs(source, []) == {"numpy": f"numpy/{here}", "elsewhere": ""}
+    assert unnamed_needs(source, ["numpy/1.0", "elsewhere/2.0"]) == {}
 
 
 def test_inputs_are_files_in_order(tmp_path: Path) -> None:
@@ -104,6 +141,7 @@ def buyer(*arguments: str) -> Any:
         (["--max-price", "1", "--input", "/none/*", "--output", "/tmp/o", "--", "/bin/true"], "--input"),
         (["--max-price", "1", "--python", "x.py:f", "--encoding", "pickle"], "--encoding"),
         (["--max-price", "1", "--resume", "--", "/bin/true"], "--resume"),
+        (["--max-price", "1", "--needs", "numpy", "--python", "x.py:f"], "--needs"),
     ],
 )
 def test_bad_options_are_one_line_each_and_status_two(arguments: list[str], option: str) -> None:
@@ -147,7 +185,7 @@ def test_offers_are_those_that_a_bid_would_meet_cheapest_first() -> None:
             "name": account,
             "machine": "m",
             "ready": ready,
-            "numbers": {"memory_mb": memory},
+            "numbers": {"memory_mb": memory} | ({"mips": 900, "mflops": 800} if account == "B" else {}),
             "flags": ["avx2"],
             "asks": [dict(zip(keys, ask, strict=True)) for ask in asks],
         }
@@ -161,3 +199,5 @@ def test_offers_are_those_that_a_bid_would_meet_cheapest_first() -> None:
     ]
     found = pick(rows, "ME", 50, parse_screen("memory_mb>=512 avx2"))
     assert [(offer.seller, offer.price, offer.cpus) for offer in found] == [("B", 30, 3), ("A", 30, 4)]
+    assert [(offer.mips, offer.mflops) for offer in found] == [(900, 800), (0, 0)]
+    assert [offer.seller for offer in pick(rows, "ME", 50, parse_screen("mips>=900"))] == ["B"]

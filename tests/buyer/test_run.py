@@ -15,6 +15,7 @@ from buyer.journal import Journal
 from buyer.main import app
 from events.client import Client
 from tests.buyer.conftest import PATIENCE_S, Town, inputs, journal_lines
+from tests.seccomp.modules import ECHO
 
 
 def test_every_input_becomes_a_result_and_money_agrees(town: Town, program: Path, tmp_path: Path) -> None:
@@ -88,6 +89,18 @@ def test_a_python_function_runs_on_standard_input_and_ctrl_c_says_what_is_owed(
     assert "1 contract runs to its hour's end: 0.020000 is held and will be charged; nothing more" in errors
     assert [row["closed"] for row in town.query("buyer", "orders", all=True)] == ["cancelled"] * 2
     assert not list(out.glob("[!.]*"))
+
+
+def test_a_wasm_module_runs_where_nothing_else_may(town: Town, program: Path, tmp_path: Path) -> None:
+    town.seller("careful", "0.02", 1, at_most="C")
+    module = tmp_path / "echo.wasm"
+    module.write_bytes(ECHO)
+    run = ("run", "--max-price", "0.05", "--screen", "jail>=1")
+    native = town.start_buyer(*run, "--dry-run", "--json", "--", program)
+    assert json.loads(native.communicate(timeout=PATIENCE_S)[0])["offers"] == []
+    buyer = town.start_buyer(*run, "--", module, stdin=subprocess.PIPE)
+    told, errors = buyer.communicate("to and fro", timeout=PATIENCE_S)
+    assert (buyer.returncode, told) == (0, "to and fro"), errors
 
 
 def test_orders_are_placed_resized_and_cancelled(town: Town) -> None:

@@ -4,7 +4,9 @@ import random
 
 import pytest
 
+from buyer.holdings import Contract
 from buyer.job import Ended
+from buyer.serving import is_hours_end
 from buyer.work import MOST_CRASHES, MOST_LOSSES, Work
 
 
@@ -68,3 +70,13 @@ def test_every_unit_is_in_one_place_and_ends_once(seed: int) -> None:
         assert work.unfinished == 30 - len(ended)
     assert ended
     assert work.lost
+
+
+def test_who_was_killed_at_the_hours_end_did_not_crash() -> None:
+    contract = Contract(1, 1, "S", "m", 5, 1, until_us=100_000_000)
+    killed, hour = Ended(0, 9, "killed"), 3_600_000_000
+    assert not is_hours_end(killed, contract, 97_000_000, hour)
+    assert is_hours_end(killed, contract, 98_000_000, hour)
+    assert not is_hours_end(killed, contract, 98_000_000, 10_000_000)  # of a short hour less
+    assert not is_hours_end(Ended(0, 11, "crashed"), contract, 200_000_000, hour)
+    assert not is_hours_end(Ended(0), contract, 200_000_000, hour)

@@ -15,6 +15,7 @@ from exchange.entities import MOST_NUMBERS, MOST_SESSIONS
 from links import frames
 from links.link import WINDOW_BYTES, WINDOW_FRAMES
 from projections.queries import QUERIES
+from seccomp.benchmark import answers, scores
 from tests.docs import generate
 from tests.docs.document import DOCUMENT, ROOT, parts, replace
 from tests.docs.meanings import ADVICE, EVENT_MEMBERS, RESULTS
@@ -94,6 +95,30 @@ def test_the_examples_in_the_schemas_language_hold() -> None:
         assert set(schema["properties"]) == {member.name for member in table.members}
         required = {member.name for member in table.members if generate.default(member) == "required"}
         assert set(schema["required"]) == required
+
+
+def test_the_benchmarks_definition_is_the_codes() -> None:
+    text = (DOCUMENT.parent / "benchmark.md").read_text("utf-8")
+    counted = {f"| `{k}` | {work:,}" for k, work in scores.KERNELS.items()}
+    rows = (line.split(" | ") for line in text.splitlines() if line.startswith("| `"))
+    assert {f"{row[0]} | {row[3].rstrip(' |')}" for row in rows} == counted
+    primes = answers._small_primes()
+    crossed = round(sum(answers.WIDTH / prime for prime in primes))
+    for said in (
+        f"{len(primes):,} primes",
+        f"3 · ({crossed:,} + {answers.WIDTH:,})",
+        f"{answers.STEPS:,} steps",
+    ):
+        assert said in text, said
+    rest = range(answers.N)
+    assert {
+        "mips": {"sieve": 3 * (crossed + answers.WIDTH), "mix": 16 * answers.STEPS},
+        "mflops": {
+            "matrix": 2 * answers.N**3,
+            "lu": sum(m + 2 * m * m for m in rest),
+            "triad": 2 * answers.LENGTH * answers.PASSES,
+        },
+    } == scores.OPERATIONS
 
 
 def test_links_in_the_documents_lead_somewhere() -> None:

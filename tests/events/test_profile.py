@@ -38,7 +38,7 @@ def test_the_order_of_words_does_not_matter() -> None:
 @pytest.mark.parametrize(
     "word",
     [
-        *("mips>=5", "memory_mb>=", "memory_mb>=-1", "memory_mb>=2147483648", "memory_mb>=1.5"),
+        *("bogomips>=5", "memory_mb>=", "memory_mb>=-1", "memory_mb>=2147483648", "memory_mb>=1.5"),
         *("memory_mb>512", "AVX2", "only=x", f"block={PUBLIC[0][:-1]}", "only=", ">=3", "=", "!avx2"),
     ],
 )

@@ -62,6 +62,7 @@ class History(Play):
             body["minimums"] = {
                 "memory_mb": dice.choice((0, 512, 4096)),
                 "reputation": dice.choice((0, 499_000)),
+                "mips": dice.choice((0, 2000)),
             }
         if dice.random() < 0.3:
             body["flags"] = [dice.choice(FLAGS)]
@@ -197,7 +198,7 @@ class History(Play):
             self.ask("operator", undo, reason="dice")
 
     def state_machine(self) -> None:
-        numbers = {"memory_mb": self.dice.choice((256, 1024))}
+        numbers = {"memory_mb": self.dice.choice((256, 1024)), "mips": self.dice.choice((1000, 3000))}
         self.ask(self.who(), "machine", machine="m", cpus=self.dice.randrange(1, 6), numbers=numbers,
                  flags=list(self.some_flags()))  # fmt: skip
 

@@ -46,8 +46,8 @@ class Play:
         terms = {"hour_us": hour_us, "lost_after_us": lost_us, "fee_ppm": FEE_PPM}
         self.ask("operator", "open", exchange=self.public("exchange"), **terms)
         self.own("epoch")
-        if rules > 1:
-            self.own("rules", version=rules)
+        for version in range(2, rules + 1):
+            self.own("rules", version=version)
         self.own("tick")
 
     @property

@@ -109,7 +109,7 @@ def test_requests_in_flight_owe_no_answer_yet(history: History, bodies: list[byt
 
 
 @pytest.mark.parametrize("swap", [('"commit":', '"commit":true,"x":'), ('"first":', '"first":0.0,"y":'),
-                                  ('"events":[[', '"events":[[],['), ('"rules":2', '"rules":2.0'),
+                                  ('"events":[[', '"events":[[],['), ('"rules":', '"rules":0.0,"w":'),
                                   ('"last":', '"last":null,"z":')])  # fmt: skip
 def test_an_ill_formed_commit_is_named(history: History, bodies: list[bytes], swap: tuple[str, str]) -> None:
     body = bodies[4].replace(swap[0].encode(), swap[1].encode(), 1)

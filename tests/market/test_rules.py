@@ -4,6 +4,7 @@ import pytest
 
 from events import records as r
 from events.commit import RULES
+from events.profile import SCREEN_NUMBERS
 from events.requests import MOST_ORDERS, encode
 from events.subjects import CLIENT
 from exchange.admission import admit
@@ -102,6 +103,51 @@ def test_R6_a_screen_passes_over_what_does_not_pass() -> None:
     play.account("buyer", 10)
     play.order("buyer", "bid", 10, 2, minimums={"memory_mb": 512}, flags=["avx2"])
     assert [seller for _, _, seller, _ in play.running()] == ["good", "good"]
+
+
+def test_R6_a_screen_demands_measured_speed() -> None:
+    play = Play()
+    for name, price, speed in (
+        ("slow", 1, {"mips": 900, "mflops": 5000}),
+        ("weak", 2, {"mips": 1100, "mflops": 1999}),
+        ("silent", 3, {}),
+        ("fast", 4, {"mips": 1000, "mflops": 2000}),
+    ):
+        play.account(name)
+        assert play.code(name, "machine", machine="m", cpus=4, numbers=speed, flags=[]) == ""
+        play.back(name, "m")
+        play.order(name, "ask", price, 4, machine="m")
+    play.account("buyer", 10)
+    order = play.order("buyer", "bid", 10, 2, minimums={"mips": 1000, "mflops": 2000})
+    assert [seller for _, _, seller, _ in play.running()] == ["fast", "fast"]
+    assert play.code("buyer", "amend", order=order, size=3, minimums={"mips": 900}) == ""
+    assert [seller for _, _, seller, _ in play.running()] == ["fast", "fast", "slow"]
+    play.ask("fast", "machine", machine="m", cpus=4, numbers={"mips": 100, "mflops": 2000}, flags=[])
+    play.order("buyer", "bid", 10, 4, minimums={"mips": 1000})
+    assert play.running()[-1][2] == "weak", "a profile counts from when it is stated"
+    play.check()
+
+
+def test_R34_speed_is_no_number_of_a_profile_before_rules_3() -> None:
+    play = market(rules=2)
+    assert SCREEN_NUMBERS[:3] == ("memory_mb", "jail", "reputation"), "the order of the book and of events"
+    asked = {"machine": "m1", "cpus": 4, "numbers": {"mips": 1000}, "flags": []}
+    bid = {"price": P, "size": 1, "minimums": {"mflops": 1}}
+
+    def codes() -> list[str]:
+        many = play.ask("buyer", "orders", orders=[{"kind": "bid", **bid}])
+        order = next(iter(play.state.orders))
+        alone = [
+            play.code("seller", "machine", **asked),
+            play.code("buyer", "bid", **bid),
+            play.code("seller", "amend", order=order, minimums={"mips": 1}),
+        ]
+        return alone + [code for event in of(r.OrdersAnswered, many) for code, *_ in event.answers]
+
+    assert codes() == ["R24/numbers/form", "R6/minimums/form", "R9/minimums/form", "R6/minimums/form"]
+    assert of(r.RulesChanged, play.own("rules", version=3))
+    assert codes()[:2] == ["", ""] and codes()[-1] == ""
+    play.check()
 
 
 def test_R6_blocked_and_alone_allowed_sellers() -> None:
@@ -712,9 +758,10 @@ def test_R34_a_change_of_rules_that_the_exchange_did_not_sign_is_refused() -> No
         forged = stored._replace(data=stored.data[:86].swapcase() + stored.data[86:])
         assert answer(play.send(forged)).code == "R35/signature/false"
     assert play.own("rules", version=3) == [] and play.state.rules == 1, "one after the other"
-    play.own("rules", version=2)
-    stored = play.message("exchange", "rules", {"epoch": 1, "version": 3})
+    for version in range(2, RULES + 1):
+        play.own("rules", version=version)
+    stored = play.message("exchange", "rules", {"epoch": 1, "version": RULES + 1})
     forged = stored._replace(data=b"A" * 86 + stored.data[86:])
     assert answer(play.send(forged)).code == "R35/signature/false"
     with pytest.raises(NewerRulesError):
-        play.own("rules", version=3)
+        play.own("rules", version=RULES + 1)

@@ -52,7 +52,7 @@ class Market:
                 fee_ppm=10_000,
             ),
             self._own("epoch", epoch=1),
-            self._own("rules", epoch=1, version=RULES),
+            *(self._own("rules", epoch=1, version=version) for version in range(2, RULES + 1)),
             self._own("tick", epoch=1),
         ]
         for place, key in enumerate(TRADERS[:-1]):

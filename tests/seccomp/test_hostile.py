@@ -1,243 +1,223 @@
-"""What a program must not be able to do. Each deed is done outside of the jail first: a test program that
+"""What a program must not be able to do: every program of `hostile/`, at each level, as whoever runs the
+tests and, under root, as an ordinary user too. Each is done outside of the jail first: a test program that
 cannot do it anyway would prove nothing."""
 
 import asyncio
-import signal
+import importlib.util
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from seccomp import Limits, Runtime
-from tests.seccomp.running import Outcome, compile_static, open_folder, run, run_as_ordinary_user, runtime_at
+import seccomp
+from seccomp import Exit, Runtime
+from tests.docs.document import parts
+from tests.seccomp.hostile import executables, play, report
+from tests.seccomp.hostile.judge import control_fault, fault
+from tests.seccomp.hostile.play import HONEST, Seen
+from tests.seccomp.hostile.reasons import REASONS
+from tests.seccomp.hostile.table import Deed, every, families
+from tests.seccomp.running import LIMITS, compile_static, open_folder, runtime_at
+from tests.seccomp.test_users import find_python
 
-# name: C expression, negative if it was refused. Outside, as an ordinary user, it must succeed, unless its
-# name ends with *: then it is enough that the kernel answers, and nothing can come of it.
-DEEDS = {
-    "open": 'syscall(SYS_open, "/dev/null", O_RDONLY)',
-    "open_root": 'syscall(SYS_open, "/", O_RDONLY)',
-    "openat": 'syscall(SYS_openat, AT_FDCWD, "/etc/passwd", O_RDONLY)',
-    "openat2*": 'syscall(437, AT_FDCWD, "/etc/passwd", (long[3]){0, 0, 0}, 24)',
-    "creat": 'syscall(SYS_creat, "/dev/null", 0600)',
-    "stat": 'syscall(SYS_stat, "/etc/passwd", buffer)',
-    "newfstatat": 'syscall(SYS_newfstatat, AT_FDCWD, "/etc/passwd", buffer, 0)',
-    "newfstatat_empty": 'syscall(SYS_newfstatat, 0, "/etc/passwd", buffer, 0x1000)',
-    "statx": 'syscall(SYS_statx, AT_FDCWD, "/etc/passwd", 0, 0x7ff, buffer)',
-    "readlink": 'syscall(SYS_readlink, "/proc/self/exe", buffer, 100)',
-    "chdir": 'syscall(SYS_chdir, "/tmp")',
-    "getcwd": "syscall(SYS_getcwd, buffer, 4096)",
-    "mkdir*": 'syscall(SYS_mkdir, "/not/there", 0700)',
-    "socket": "socket(AF_INET, SOCK_STREAM, 0)",
-    "socket_unix": "socket(AF_UNIX, SOCK_STREAM, 0)",
-    "socketpair": "socketpair(AF_UNIX, SOCK_STREAM, 0, (int *)buffer)",
-    "pipe": "pipe((int *)buffer)",
-    "dup": "dup(0)",
-    "fcntl_dup": "fcntl(0, F_DUPFD, 100)",
-    "fork": "syscall(SYS_fork)",
-    "vfork": "child_that_ends(SYS_vfork, 0)",
-    "clone": "child_that_ends(SYS_clone, SIGCHLD)",
-    "clone3": "clone3_like_fork()",
-    "clone_thread": "clone(thread, buffer + sizeof buffer, CLONE_VM | CLONE_SIGHAND | CLONE_THREAD, 0)",
-    "execve": 'execve("/bin/echo", (char *[]){"echo", "escaped", 0}, (char *[]){0})',
-    "execveat": 'syscall(SYS_execveat, AT_FDCWD, "/bin/echo", (char *[]){"echo", "escaped", 0}, buffer, 0)',
-    "exec_absolute": 'syscall(SYS_execveat, 3, "/bin/echo", (char *[]){"echo", "escaped", 0}, (char *[]){0},'
-    " 0x1000)",
-    "ptrace": "ptrace(PTRACE_TRACEME, 0, 0, 0)",
-    "kill_self": "kill(getpid(), 0)",
-    "kill_parent*": "kill(getppid(), 0)",
-    "tkill": "syscall(SYS_tkill, syscall(SYS_gettid), 0)",
-    "tgkill_other*": "syscall(SYS_tgkill, getpid() + 1, getpid() + 1, 0)",
-    "pidfd_open": "syscall(434, getpid(), 0)",
-    "process_vm_readv": "syscall(SYS_process_vm_readv, getpid(), &piece, 1, &piece, 1, 0)",
-    "prctl": "prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)",
-    "seccomp": "syscall(SYS_seccomp, 2, 0, &allow_action)",
-    "personality": "syscall(SYS_personality, 0xffffffff)",
-    "setrlimit": "setrlimit_as_it_is()",
-    "prlimit_set": "prlimit_as_it_is()",
-    "setpriority": "setpriority(PRIO_PROCESS, 0, 19)",
-    "setuid": "syscall(SYS_setuid, syscall(SYS_getuid))",
-    "mount*": 'mount("none", "/not/there", "tmpfs", 0, "")',
-    "unshare*": "unshare(CLONE_NEWUSER)",
-    "setns*": "syscall(SYS_setns, 0, 0)",
-    "chroot*": 'chroot("/not/there")',
-    "pivot_root*": 'syscall(SYS_pivot_root, "/not/there", "/not/there")',
-    "io_uring_setup*": "syscall(425, 8, buffer)",
-    "bpf*": "syscall(SYS_bpf, 0, buffer, 48)",
-    "perf_event_open*": "syscall(SYS_perf_event_open, buffer, 0, -1, -1, 0)",
-    "userfaultfd*": "syscall(SYS_userfaultfd, 1)",
-    "keyctl*": "syscall(SYS_keyctl, 0, -3, 0)",
-    "memfd_create": 'syscall(SYS_memfd_create, "x", 0)',
-    "memfd_secret*": "syscall(447, 0)",
-    "shmget": "shmctl(shmget(IPC_PRIVATE, 4096, 0600 | IPC_CREAT), IPC_RMID, 0)",
-    "msgget": "msgctl(msgget(IPC_PRIVATE, 0600 | IPC_CREAT), IPC_RMID, 0)",
-    "inotify": "syscall(SYS_inotify_init1, 0)",
-    "eventfd": "syscall(SYS_eventfd2, 0, 0)",
-    "epoll": "syscall(SYS_epoll_create1, 0)",
-    "timer": "syscall(SYS_timer_create, 0, 0, buffer)",
-    "uname": "syscall(SYS_uname, buffer)",
-    "ioctl_fionbio": "ioctl(0, FIONBIO, &zero)",
-    "arch_get_fs": "syscall(SYS_arch_prctl, 0x1003, buffer)",
-    "futex_lock_pi": "syscall(SYS_futex, &zero, 6, 0, 0, 0, 0)",
-    "x32*": "syscall(0x40000000 | SYS_getpid)",
-    "int80*": "int80_getpid()",
-    "modify_ldt": "syscall(SYS_modify_ldt, 0, buffer, 100)",
-    "sched_affinity_other": "syscall(SYS_sched_getaffinity, 1, 128, buffer)",
-}
-# Not killed for it: programs ask in good faith, and bear a no.
-REFUSED = {
-    "newfstatat", "newfstatat_empty", "statx", "readlink", "clone3", "fcntl_dup", "arch_get_fs",
-    "exec_absolute",
-}  # fmt: skip
-
-SOURCE = r"""
-#define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
-#include <sched.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/ioctl.h>
-#include <sys/ipc.h>
-#include <sys/mount.h>
-#include <sys/msg.h>
-#include <sys/prctl.h>
-#include <sys/ptrace.h>
-#include <sys/resource.h>
-#include <sys/shm.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
-#include <unistd.h>
-
-static char buffer[8192];
-static int zero = 0, allow_action = 0x7fff0000;
-static struct iovec piece = {buffer, 16};
-
-static void say(const char *text) { write(1, text, strlen(text)); }
-static long child_that_ends(long number, long flags) {
-    long pid;
-    if (number == SYS_vfork) pid = vfork();
-    else pid = syscall(number, flags, 0, 0, 0, 0);
-    if (pid == 0) _exit(0);
-    return pid;
-}
-static int thread(void *nothing) { syscall(SYS_exit, 0); }
-static long clone3_like_fork(void) {
-    unsigned long arguments[11] = {0, 0, 0, 0, SIGCHLD};
-    long pid = syscall(435, arguments, 64);
-    if (pid == 0) _exit(0);
-    return pid;
-}
-static long setrlimit_as_it_is(void) {
-    struct rlimit limit;
-    if (syscall(SYS_prlimit64, 0, RLIMIT_STACK, 0, &limit)) return -1;
-    return syscall(SYS_setrlimit, RLIMIT_STACK, &limit);
-}
-static long prlimit_as_it_is(void) {
-    struct rlimit limit;
-    if (syscall(SYS_prlimit64, 0, RLIMIT_STACK, 0, &limit)) return -1;
-    return syscall(SYS_prlimit64, 0, RLIMIT_STACK, &limit, 0);
-}
-static long int80_getpid(void) {
-    long result;
-    __asm__ volatile("int $0x80" : "=a"(result) : "a"(20L) : "memory", "r8", "r9", "r10", "r11");
-    return result;
-}
-int main(int count, char **values) {
-    long result = -1;
-    errno = 0;
-    say("ready\n");
-    DEED_TABLE
-    say("answered\n");
-    if (result >= 0) say("escaped\n");
-    return 0;
-}
-"""
+HERE = Path(__file__).parent
+DEEDS = {deed.name: deed for deed in every()}
+LEVELS = ("A", "B", "C")
+USERS = ("this user", "an ordinary user") if os.geteuid() == 0 else ("this user",)
 
 
 @pytest.fixture(scope="module")
-def deeds() -> Iterator[Path]:
-    table = "\n".join(f'if (!strcmp(values[1], "{n}")) result = {deed};' for n, deed in DEEDS.items())
+def folder() -> Iterator[Path]:
+    """What an ordinary user needs, where he may read it."""
     with open_folder() as folder:
-        compile_static(SOURCE.replace("DEED_TABLE", table), folder / "deeds")
-        yield folder / "deeds"
+        shutil.copytree(Path(seccomp.__file__).parent, folder / "seccomp")
+        for package in ("tests", "tests/seccomp"):
+            (folder / package).mkdir()
+            shutil.copy(HERE.parents[1] / package / "__init__.py", folder / package)
+        shutil.copytree(HERE / "hostile", folder / "tests/seccomp/hostile")
+        _copy_wasmtime(folder)
+        sources = "".join(f'#include "{file}"\n' for file in sorted((HERE / "hostile").glob("*.c")))
+        compile_static(sources, folder / "deeds")
+        for deed in executables.deeds():
+            (folder / deed.name).write_bytes(deed.program)
+            (folder / deed.name).chmod(0o755)
+        yield folder
 
 
-@pytest.fixture(scope="module", params=["A", "B"])
-def jailed(request: pytest.FixtureRequest, deeds: Path) -> dict[str, Outcome]:
-    """Every deed, done in the jail."""
-    program = deeds.read_bytes()
-
-    async def go() -> dict[str, Outcome]:
-        async with runtime_at(request.param) as runtime:
-            return {name: await run(runtime, program, ["deeds", name]) for name in DEEDS}
-
-    return asyncio.run(go())
+def _copy_wasmtime(folder: Path) -> None:
+    """For a Python of the ordinary user's, which has no packages of ours."""
+    found = importlib.util.find_spec("wasmtime")
+    if found is not None and found.origin is not None:
+        package = Path(found.origin).parent
+        shutil.copytree(package, folder / "wasmtime")
+        for about in package.parent.glob("wasmtime-*.dist-info"):
+            shutil.copytree(about, folder / about.name)
 
 
-@pytest.mark.parametrize("name", DEEDS)
-def test_deed_is_prevented(name: str, deeds: Path, jailed: dict[str, Outcome]) -> None:
-    outside = run_as_ordinary_user([str(deeds), name])
-    if name == "exec_absolute" or not name.endswith("*"):
-        assert b"escaped" in outside.stdout, "the control failed: outside of the jail it must succeed"
-    else:
-        assert b"answered" in outside.stdout, "the control failed: outside of the jail the kernel answers"
-
-    outcome = jailed[name]
-    assert outcome.stdout.startswith(b"ready\n"), "it did not even begin"
-    assert b"escaped" not in outcome.stdout
-    if name in REFUSED:
-        assert (outcome.stdout, outcome.exit.status) == (b"ready\nanswered\n", 0)
-    else:
-        assert (outcome.stdout, outcome.exit.signal) == (b"ready\n", signal.SIGSYS), outcome
-        assert outcome.exit.why == "killed by seccomp (SIGSYS)"
-
-
-# Calls that do not kill, by number, from the kernel's own table: all that a native program may try.
-ANSWERED = {
-    0: "read", 1: "write", 3: "close", 5: "fstat", 7: "poll", 8: "lseek", 9: "mmap", 10: "mprotect",
-    11: "munmap", 12: "brk", 13: "rt_sigaction", 14: "rt_sigprocmask", 19: "readv", 20: "writev",
-    24: "sched_yield", 25: "mremap", 28: "madvise", 35: "nanosleep", 39: "getpid", 60: "exit", 72: "fcntl",
-    89: "readlink", 96: "gettimeofday", 98: "getrusage", 99: "sysinfo", 131: "sigaltstack",
-    158: "arch_prctl", 186: "gettid", 201: "time", 202: "futex", 204: "sched_getaffinity",
-    218: "set_tid_address", 219: "restart_syscall", 228: "clock_gettime", 229: "clock_getres",
-    230: "clock_nanosleep", 231: "exit_group", 262: "newfstatat", 267: "readlinkat",
-    273: "set_robust_list", 302: "prlimit64", 318: "getrandom", 332: "statx", 334: "rseq", 435: "clone3",
-}  # fmt: skip
-OTHER_WAYS = {
-    15: "rt_sigreturn: allowed, without a frame it crashes", 23: "select: allowed, would wait for ever",
-    270: "pselect6: likewise", 271: "ppoll: likewise",
-    335: "uretprobe: newer kernels show it to no filter, and it crashes", 336: "uprobe: likewise",
-}  # fmt: skip
-
-SWEEP = r"""
-#define _GNU_SOURCE
-#include <stdlib.h>
-#include <unistd.h>
-#include <sys/syscall.h>
-int main(int count, char **values) {
-    long number = atol(values[1]);
-    write(1, "ready\n", 6);
-    syscall(number, 0, 0, 0, 0, 0, 0);
-    write(1, "answered\n", 9);
-    return 0;
-}"""
+def run_module(folder: Path, name: str, user: str, *arguments: str) -> Any:
+    """Run a module of the suite as a user; returns the JSON that it prints."""
+    ordinary = user == "an ordinary user"
+    command = [find_python() if ordinary else sys.executable, "-m", f"tests.seccomp.hostile.{name}"]
+    number, groups = (65534, ()) if ordinary else (None, None)
+    done = subprocess.run(
+        [*command, str(folder), *arguments],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=150,
+        check=False,
+        user=number,
+        group=number,
+        extra_groups=groups,
+    )
+    assert done.returncode == 0, done.stderr.decode(errors="replace")
+    return json.loads(done.stdout)
 
 
-def test_every_call_that_is_not_named_kills(tmp_path: Path) -> None:
-    program = compile_static(SWEEP, tmp_path / "sweep")
-    numbers = [n for n in range(600) if n not in OTHER_WAYS]
+@pytest.fixture(scope="module")
+def controls(folder: Path) -> dict[str, Seen]:
+    """Every program, outside of the jail, as an ordinary user."""
+    seen = run_module(folder, "controls", USERS[-1])
+    return {name: Seen(**one) for name, one in seen.items()}
 
-    async def try_all(runtime: Runtime) -> dict[int, Outcome]:
-        return {n: await run(runtime, program, ["sweep", str(n)], limits=Limits(16)) for n in numbers}
 
-    async def go() -> dict[int, Outcome]:
-        async with runtime_at("A") as runtime:
-            return await try_all(runtime)
+@pytest.fixture(scope="module")
+def played(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """Every program, in the jail: by user and level."""
+    with ThreadPoolExecutor() as pool:
+        runs = {user: pool.submit(run_module, folder, "play", user, *LEVELS) for user in USERS}
+        return {
+            (user, level): one
+            for user, run in runs.items()
+            for level, one in zip(LEVELS, run.result(), strict=True)
+        }
 
-    outcomes = asyncio.run(go())
-    assert all(outcome.stdout.startswith(b"ready\n") for outcome in outcomes.values())
-    killed = {n for n, outcome in outcomes.items() if outcome.exit.signal == signal.SIGSYS}
-    assert set(numbers) - killed == set(ANSWERED)
+
+def test_there_are_enough_of_every_kind() -> None:
+    assert len(DEEDS) == len(every()) >= 400, "a name stands twice"
+    assert all(deed.control in ("DOES", "ASKS", "DIES") for deed in DEEDS.values())
+    assert sum(deed.control == "DOES" for deed in DEEDS.values()) > 150
+    assert min(len(of_family) for of_family in families().values()) > 5
+
+
+@pytest.mark.parametrize("family", families())
+def test_outside_of_the_jail_they_do_it(family: str, controls: dict[str, Seen]) -> None:
+    """Or the kernel says no to an ordinary user, where he has no right to it outside of the jail either."""
+    faults = {
+        deed.name: why
+        for deed in families()[family]
+        if deed.name in controls and (why := control_fault(deed, controls[deed.name]))
+    }
+    assert not faults
+    if not any(deed.name in controls for deed in families()[family]):
+        pytest.skip("no wasmtime, outside of the jail as in it")
+
+
+def of_level(played: dict[tuple[str, str], dict[str, Any]], user: str, level: str) -> dict[str, Any]:
+    one = played[user, level]
+    if one["level"] != level:
+        pytest.skip(f"{user} does not have level {level} here, but {one['level'] or 'none'}")
+    return one
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("user", USERS)
+def test_in_the_jail_they_end_as_they_should(
+    user: str, level: str, played: dict[tuple[str, str], dict[str, Any]]
+) -> None:
+    one = of_level(played, user, level)
+    seen = {name: Seen(**what) for name, what in one["seen"].items()}
+    assert not {name: why for name, what in seen.items() if (why := fault(DEEDS[name], level, what))}
+    tried = {deed.name for deed in DEEDS.values() if deed.kind in one["kinds"] and deed.at(level)}
+    assert set(seen) == tried
+    assert (one["uid"] == 0) == (user == "this user" and os.geteuid() == 0)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("user", USERS)
+def test_beside_and_behind_them_all_honest_programs_run_and_nothing_is_left(
+    user: str, level: str, played: dict[tuple[str, str], dict[str, Any]]
+) -> None:
+    one = of_level(played, user, level)
+    assert one["honest"] == {
+        f"{kind}, {when} them": f"{answer}, exited with 0, 11 in, {len(answer)} out"
+        for kind, (_, _, answer) in HONEST.items()
+        if kind in one["kinds"]
+        for when in ("beside", "behind")
+    }
+    assert one["left"] == []
+
+
+@pytest.mark.parametrize("level", ["A", "B"])
+def test_commands_that_race_with_the_end_do_not_change_what_is_told(folder: Path, level: str) -> None:
+    program, dice = (folder / "deeds").read_bytes(), random.Random(level)
+
+    async def one(runtime: Runtime) -> Exit:
+        running = await runtime.start(program, ["deeds", "say_escaped"], LIMITS)
+        for _ in range(dice.randrange(4)):
+            dice.choice((running.freeze, running.resume, running.quit, running.quit))()
+            if dice.random() < 0.5:
+                await asyncio.sleep(dice.random() / 500)
+        dice.choice((running.resume, running.resume, running.kill))()
+        end = await running.wait()
+        running.close()
+        return end
+
+    async def go() -> Counter[str]:
+        async with runtime_at(level) as runtime:
+            ends = [end for _ in range(20) for end in await asyncio.gather(*(one(runtime) for _ in range(5)))]
+        assert all((end.status is None) != (end.signal is None) and end.cpu_us > 0 for end in ends), ends
+        return Counter(end.why for end in ends)
+
+    ends = asyncio.run(go())
+    assert set(ends) <= {"exited with 0", "killed by its keeper"} and ends.total() == 100
+
+
+def test_the_judge_can_say_no() -> None:
+    killed = Seen("ready\n", signal=31, why="killed by seccomp (SIGSYS)", bytes_out=6, read=6)
+    deed = Deed("native", "x", "x", "x", "DOES", "A: SIGSYS; B: EACCES|keeper")
+    assert fault(deed, "A", killed) == ""
+    assert fault(deed, "B", killed) and fault(deed, "A", replace(killed, why="killed by its keeper"))
+    assert fault(deed, "A", replace(killed, stdout="ready\nescaped\n"))
+    assert fault(deed, "A", replace(killed, read=7)) and fault(deed, "A", replace(killed, status=0))
+    assert fault(deed, "B", Seen("ready\nrefused 13\n", status=0, why="exited with 0", bytes_out=17)) == ""
+    assert fault(deed, "B", Seen("ready\nrefused 1\n", status=0, why="exited with 0", bytes_out=17))
+    assert fault(deed, "B", Seen(error="the jail failed at exec: no"))
+    assert control_fault(deed, Seen("ready\nrefused 13\n", status=0))
+    assert control_fault(replace(deed, outcome="SIGSYS"), Seen("ready\nescaped\n", status=0)) == ""
+
+
+def test_leftovers_would_be_found() -> None:
+    mark = Path(f"/tmp/{play.mark(DEEDS['create'])}")
+    child = subprocess.Popen(["sleep", "60"])
+    mark.touch()
+    try:
+        children = len(play.descendants(os.getpid()))
+        left = asyncio.run(play.leftovers(children - 1, 1))
+        assert str(mark) in left and any(one.startswith(f"process {child.pid}: ") for one in left)
+    finally:
+        mark.unlink()
+        child.kill()
+        child.wait()
+
+
+@pytest.mark.parametrize("name", report.PARTS)
+def test_the_document_says_what_is_tried_and_what_is_allowed(name: str) -> None:
+    again = "write it again: python -m tests.seccomp.hostile.report"
+    assert parts(report.DOCUMENT.read_text("utf-8"))[name] == report.PARTS[name](), again
+
+
+def test_every_call_of_the_filter_has_a_reason() -> None:
+    rules = report.rules()
+    assert set(REASONS) == set(rules)
+    assert sum(map(len, rules.values())) == report.FILTER.read_text("utf-8").count("\n    {SYS_")

@@ -23,10 +23,15 @@ SOURCES = {
         #include <unistd.h>
         static char b[65536];
         int main(void) { while (write(1, b, sizeof b) > 0) ; return 1; }""",
+    "polite": """
+        #include <signal.h>
+        #include <unistd.h>
+        static void finish(int number) { write(1, "finished", 8); _exit(0); }
+        int main(void) { signal(SIGQUIT, finish); write(1, "ready, ", 7); for (;;) ; }""",
     "crash": "int main(void) { __builtin_trap(); }",
-    "open": """
-        #include <fcntl.h>
-        int main(void) { return open("/etc/passwd", O_RDONLY) < 0; }""",
+    "connect": """
+        #include <sys/socket.h>
+        int main(void) { return socket(AF_INET, SOCK_STREAM, 0) < 0; }""",
 }
 
 

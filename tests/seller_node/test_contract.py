@@ -1,13 +1,19 @@
 """One contract over a real link, with the real jail; the buyer may be anybody."""
 
 import asyncio
+import gc
 import random
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 from events.wire import dumps
 from links.frames import EXIT, INPUT, INPUT_END, KILL, OUTPUT, PROGRAM, REFUSED, START, Frame
 from links.link import WINDOW_BYTES, WINDOW_FRAMES, Link, LinkClosedError
+from seccomp import Program
+from seller_node.bandwidth import Bucket
+from seller_node.run import Run
+from seller_node.session import EACH_PROGRAM, Session
 from tests.seller_node.programs import program
 from tests.seller_node.stage import (
     CONTRACT,
@@ -57,7 +63,7 @@ def test_runs_follow_one_another(nats_server: str) -> None:
         await start(link, 4, program("crash"), ["crash"])
         told = await outcome(link, 4)
         assert (told["status"], told["signal"]) == (None, 4)
-        await start(link, 5, program("open"), ["open"])
+        await start(link, 5, program("connect"), ["connect"])
         assert "seccomp" in (await outcome(link, 5))["why"]
         await link.send(start_frame(6, SOURCE, ["work", "bytes"], "python/3.11"))
         await link.send_bytes(PROGRAM, 6, SOURCE)
@@ -121,7 +127,8 @@ def test_programs_of_one_link_are_bounded(nats_server: str) -> None:
         most = on.jails.most_program()
         assert most == 2 << 20
         link = await on.dial()
-        for run, size, fits in ((1, most - 10, True), (2, 11, False), (3, 10, True), (4, 1, False)):
+        first = most - 2 * EACH_PROGRAM - 10
+        for run, size, fits in ((1, first, True), (2, 11, False), (3, 10, True), (4, 1, False)):
             data = bytes([run]) * size
             await link.send(start_frame(run, data, []))
             if fits:
@@ -130,6 +137,12 @@ def test_programs_of_one_link_are_bounded(nats_server: str) -> None:
         link = await on.dial()
         await start(link, 1, bytes(100), [])
         assert "ELF" in (await outcome(link, 1))["why"]
+        # Many small ones take memory too.
+        for run in range(2, 100):
+            await start(link, run, bytes([run]), [])
+            if "dial anew" in (await outcome(link, run))["why"]:
+                break
+        assert run == most // EACH_PROGRAM
 
     on_stage(nats_server, test, memory_mb=16)
 
@@ -335,5 +348,113 @@ def test_whether_the_buyer_was_there(nats_server: str) -> None:
         await until(lambda: link.is_open)
         assert on.contract.next_hour()
         assert on.contract.next_hour()  # his link is open, and heard
+
+    on_stage(nats_server, test)
+
+
+def test_at_the_end_a_program_may_quit_and_one_that_does_not_is_killed_and_metered(nats_server: str) -> None:
+    async def test(on: Stage) -> None:
+        link = await on.dial()
+        await start(link, 1, program("polite"), ["polite"])
+        await until(lambda: link.bytes_received > 0)
+        await on.contract.end("over", quit_s=20)
+        told = await outcome(link, 1)
+        assert (told["output"], told["status"], told["bytes_out"]) == (b"ready, finished", 0, 15)
+        assert await link.receive() is None
+        assert jailed() == {}
+        # The same contract goes on for the test. SIGQUIT is ignored where there is no handler.
+        link = await on.dial()
+        await start(link, 1, program("echo"), ["echo", "words"])
+        await link.send_bytes(INPUT, 1, bytes(5000))
+        await until(lambda: link.bytes_received >= 5006)
+        assert on.contract.warn() and not on.contract.warn()
+        await asyncio.sleep(0.1)
+        assert len(jailed()) == 1
+        await on.contract.end("over", quit_s=0.1)
+        told = await outcome(link, 1)
+        assert (told["status"], told["signal"]) == (None, 9)
+        assert (told["bytes_in"], told["bytes_out"]) == (5000, 5006)
+        assert told["cpu_us"] > 0 and told["memory_kb"] > 0
+        assert [end.bytes_in for end in on.exits] == [0, 5000]
+        # Frozen: it cannot quit, and is killed.
+        link = await on.dial()
+        await start(link, 1, program("polite"), ["polite"])
+        await until(lambda: link.bytes_received > 0)
+        on.jails.thawed.clear()
+        on.contract.freeze()
+        await on.contract.end("over", quit_s=20)
+        assert (await outcome(link, 1))["signal"] == 9
+
+    on_stage(nats_server, test)
+
+
+def test_all_links_together_keep_to_the_bandwidth(nats_server: str) -> None:
+    rate, burst = 400_000, 1.0
+
+    async def test(on: Stage) -> None:
+        on.jails.up = Bucket(rate)
+        loop = asyncio.get_running_loop()
+        link = await on.dial()
+        began, got = loop.time(), 0
+        await start(link, 1, program("flood"), ["flood"])
+        await started(link, 1)
+        while got < rate * 2 and (frame := await link.receive()):
+            got += len(frame.payload)
+            assert got <= rate * (loop.time() - began + burst) + 65_536
+        await link.send(Frame(KILL, 1))
+        # The other way: what is not taken yet waits at the buyer's.
+        on.jails.up, on.jails.down = Bucket(0), Bucket(rate)
+        link = await on.dial()
+        await start(link, 1, program("echo"), ["echo"])
+        await started(link, 1)
+        giving = asyncio.create_task(give(link, 1, bytes(5 * rate)))
+        began, got = loop.time(), 0
+        while got < rate * 2 and (frame := await link.receive()):
+            got += len(frame.payload)
+            assert got <= rate * (loop.time() - began + burst) + 65_536
+        giving.cancel()
+        await asyncio.gather(giving, return_exceptions=True)
+
+    on_stage(nats_server, test)
+
+
+def test_a_buyer_in_a_hurry_leaves_nothing_behind(nats_server: str) -> None:
+    def held() -> tuple[int, int, int, int]:
+        gc.collect()
+        ours = [thing for thing in gc.get_objects() if isinstance(thing, Run | Session | Link | Program)]
+        names = [type(thing).__name__ for thing in ours]
+        tasks = len(asyncio.all_tasks())
+        return names.count("Run"), names.count("Program"), tasks, len(list(Path("/proc/self/fd").iterdir()))
+
+    async def test(on: Stage) -> None:
+        async def hurry(rounds: int) -> None:
+            """Runs that are killed at once, floods that nobody reads, arguments that are too many."""
+            over.clear()
+            link = await on.dial()
+            reading = asyncio.create_task(_read_all(link))
+            await start(link, 1, program("flood"), ["flood"])
+            for run in range(2, rounds):
+                await link.send(Frame(KILL, run - 1))
+                await until(lambda last=run - 1: last in over)  # type: ignore[misc]
+                huge = ["x" * 200] * 256 if run % 3 == 0 else ["flood"]
+                await start(link, run, program("flood"), huge, send=False)
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            await until(lambda: link.bytes_received > WINDOW_BYTES // 2)
+
+        over: set[int] = set()
+
+        async def _read_all(link: Link) -> None:
+            while frame := await link.receive():
+                if frame.kind in (EXIT, REFUSED):
+                    over.add(frame.run)
+
+        await hurry(10)
+        before = held()
+        for _ in range(3):
+            await hurry(20)
+        assert len(on.exits) >= 30
+        after = held()
+        assert all(now <= then + 3 for now, then in zip(after, before, strict=True)), (before, after)
 
     on_stage(nats_server, test)

@@ -21,15 +21,22 @@ from events.keys import Key
 from events.log import NotAdmittedError
 from events.pages import whole
 from links.endpoint import Endpoint
+from links.frames import PROGRAM
 from links.link import Link
-from seccomp import probe, runtimes
-from seller_node.node import Node, end_tasks
-from seller_node.profile import offer
+from seccomp import JailError, probe
+from seller_node.bandwidth import Bandwidth
+from seller_node.node import Node
+from seller_node.offering import find_offering
+from seller_node.policy import Policy, Priority
+from seller_node.profile import cpu_numbers
+from seller_node.tasks import end_tasks
+from seller_node.trial import MODULE
 from tests.seccomp.processes import alive
 from tests.seller_node.programs import program
-from tests.seller_node.stage import give, jailed, outcome, start, started, until
+from tests.seller_node.stage import give, jailed, outcome, start, start_frame, started, until
 
 PRICE = 20_000
+BRIEFLY = ("--benchmark-seconds", "0.1")
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +66,7 @@ class Trading:
 
     async def run_node(self, *words: str) -> tuple[Process, list[str]]:
         """Start a node and wait until it offers its machine; returns it with the lines that it prints."""
-        options = ("--price", "0.02", "--name", "m1", "--memory", "512", *words)
+        options = ("--price", "0.02", "--name", "m1", "--memory", "512", *BRIEFLY, *words)
         process = await asyncio.create_subprocess_exec(
             *self.command("run", *options), stdout=PIPE, stderr=PIPE
         )
@@ -182,7 +189,7 @@ def test_the_life_of_a_node(market: Market, tmp_path: Path) -> None:
         first, second = [event["contract"] for event in await on.happened("contract_opened", 2)]
         link = await on.echo(first)
         await on.happened("program_started", contract=first)
-        assert set(jailed(process.pid).values()) == {"S"}
+        await until(lambda: set(jailed(process.pid).values()) == {"S"})
         # A freeze stops it (R22).
         await on.operator.request("freeze", reason="test")
         await until(lambda: set(jailed(process.pid).values()) == {"T"})
@@ -209,13 +216,14 @@ def test_the_life_of_a_node(market: Market, tmp_path: Path) -> None:
         assert await asyncio.wait_for(process.wait(), 30) == 0
         ended = await on.happened("contract_ended", 2)
         assert {event["reason"] for event in ended} == {"not renewed"}
+        assert (await outcome(link, 2))["signal"] == 9  # it did not want to finish
         assert await link.receive() is None
         earned = sum(event["amount"] - event["fee"] for event in on.of_kind("hour_charged"))
         assert len(on.of_kind("hour_charged")) == 4
         voted = await on.happened("voted", 2, account=on.seller.public, hour=2)
         assert {(event["contract"], event["good"]) for event in voted} == {(first, True), (second, False)}
         assert earned == 4 * (PRICE - PRICE // 100)
-        await on.said(lines, "2 contracts, 4 hours charged (0 not paid), 0.079200 earned; 1 run,")
+        await on.said(lines, "2 contracts, 4 hours charged (0 not paid), 0.079200 earned; 2 runs,")
         code, text, _ = await on.ask("statement", "--json")
         assert json.loads(text)["closing"] == {"free": earned, "held": 0}
         code, text, _ = await on.ask("statement")
@@ -308,9 +316,10 @@ def test_without_an_exchange_programs_stand_still_until_it_is_heard(
     async def test(on: Trading) -> None:
         report, lines = probe(), list[str]()
         client = await Client.connect(market.server, on.seller, name="seller_node")
-        found = {runtime.tag: runtime for runtime in runtimes(report)}
-        offered = offer(machine="m1", cpus=1, memory=256, more_cpus=False, level=report.level, tags=found)
-        node = Node(client, offered, PRICE, found, lines.append)
+        policy = Policy(Priority.LOW, cpu_numbers(), Bandwidth())
+        trying = find_offering(report, policy, "m1", 1, 256, False).tried()
+        offered, jails = await trying.__aenter__()
+        node = Node(client, offered, PRICE, jails, policy, lines.append)
         running = asyncio.create_task(node.run())
         exchanges = [child.pid for child in market.exchanges]
         assert all(exchanges)
@@ -332,8 +341,7 @@ def test_without_an_exchange_programs_stand_still_until_it_is_heard(
                     os.kill(exchange, signal.SIGCONT)
             node.leave()
             await running
-            for runtime in found.values():
-                await runtime.close()
+            await trying.__aexit__(None, None, None)
             await client.close()
         assert jailed() == {}
 
@@ -361,8 +369,16 @@ def test_what_cannot_be_is_one_line(market: Market, tmp_path: Path) -> None:
         assert (code, errors) == (1, "")
         assert "--name" in json.loads(out)["error"]
         assert (await on.ask("run", "--price", "-1"))[0] == 2
-        code, out, _ = await on.ask("check", "--json", login=False)
-        assert (code, json.loads(out)["offer"]["cpus"]) == (0, cpus)
+        last = str(max(os.sched_getaffinity(0)))
+        allowed = ("--on-cpus", last, "--when-idle", "10", "--bandwidth", "1MB/2MB", "--hours", "22:00-07:00")
+        code, out, _ = await on.ask("check", *BRIEFLY, *allowed, "--json", login=False)
+        found = json.loads(out)
+        assert (code, found["offer"]["cpus"]) == (0, 1)
+        assert isinstance(found["policy"].pop("people_seen_by"), list)
+        assert found["policy"] == {
+            "priority": "idle", "cpus": [int(last)], "up": 1_000_000, "down": 2_000_000,
+            "hours": "22:00-07:00", "when_idle_s": 600,
+        }  # fmt: skip
         code, out, _ = await on.ask("check", "--cpus", str(cpus + 1), login=False)
         assert code == 1
         assert "run would refuse" in out
@@ -411,6 +427,50 @@ def test_a_machine_that_another_node_runs_is_not_taken_over(market: Market, tmp_
     play(market, tmp_path, test)
 
 
+def test_at_level_c_wasm_alone_is_sold(market: Market, tmp_path: Path) -> None:
+    async def test(on: Trading) -> None:
+        _, lines = await on.run_node("--cpus", "1", "--at-most", "C")
+        await on.said(lines, "mflops each, jail 1 ")
+        rows = (await on.operator.query("machines"))["result"]
+        tags = [flag for flag in rows[0]["flags"] if "/" in flag]
+        assert (rows[0]["numbers"]["jail"], tags) == (1, ["wasm/wasi-p1"])
+        await on.buyer.request("bid", price=PRICE, size=1, flags=["native/x86_64-linux"])
+        await on.buyer.request("bid", price=PRICE, size=1, flags=["wasm/wasi-p1"])
+        (opened,) = await on.happened("contract_opened")
+        assert opened["bid"] == 3  # the first was passed over
+        link = await on.dial(opened["contract"])
+        await link.send(start_frame(1, MODULE, ["trial"], "wasm/wasi-p1"))
+        await link.send_bytes(PROGRAM, 1, MODULE)
+        assert (await outcome(link, 1))["status"] == 0
+        await start(link, 2, program("echo"), ["echo"])
+        assert (
+            "'native/x86_64-linux' is not offered here; there is wasm/wasi-p1"
+            in (await outcome(link, 2))["why"]
+        )
+
+    play(market, tmp_path, test)
+
+
+def test_level_c_without_wasm_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seccomp.is_installed", lambda: False)
+    policy = Policy(Priority.LOW, cpu_numbers(), Bandwidth())
+    with pytest.raises(JailError, match=r"level C of the jail wasm alone .*install the package wasmtime"):
+        find_offering(probe("C"), policy, "m1", 1, 256, False)
+
+
+def test_packages_are_matched_before_anything_is_paid(market: Market, tmp_path: Path) -> None:
+    async def test(on: Trading) -> None:
+        await on.run_node("--cpus", "1")
+        (row,) = (await on.operator.query("machines"))["result"]
+        (numpy,) = [flag for flag in row["flags"] if flag.startswith("numpy/")]
+        python = next(flag for flag in row["flags"] if flag.startswith("python/"))
+        await on.buyer.request("bid", price=PRICE, size=1, flags=[python, "numpy/1.7"])
+        right = (await on.buyer.request("bid", price=PRICE, size=1, flags=[python, numpy])).order
+        assert [event["bid"] for event in await on.happened("contract_opened")] == [right]
+
+    play(market, tmp_path, test)
+
+
 def test_status_says_what_it_can(market: Market, tmp_path: Path) -> None:
     async def test(on: Trading) -> None:
         code, out, _ = await on.ask("status")
@@ -418,7 +478,7 @@ def test_status_says_what_it_can(market: Market, tmp_path: Path) -> None:
         process, _ = await on.run_node("--cpus", "1")
         none = ("--creds", str(tmp_path / "none.nk"))
         code, out, errors = await on.ask("status", *none, login=False)
-        assert (code, out) == (1, f"node: machine m1, pid {process.pid}\n")
+        assert (code, out) == (1, f"node: machine m1, pid {process.pid}; for sale\n")
         assert "no seed file" in errors and len(errors.splitlines()) == 1
         code, out, errors = await on.ask("status", "--json", *none, login=False)
         assert (code, errors, json.loads(out)["node"]["pid"]) == (1, "", process.pid)

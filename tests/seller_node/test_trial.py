@@ -1,6 +1,7 @@
 """The trial of the runtimes before anything is offered."""
 
 import asyncio
+import importlib.metadata
 
 import pytest
 
@@ -30,6 +31,28 @@ def test_every_runtime_is_tried_and_one_that_fails_is_not_offered(monkeypatch: p
                 await runtime.close()
 
     asyncio.run(test())
+
+
+def test_what_python_programs_find_is_told_as_flags() -> None:
+    report = probe()
+    if report.missing():
+        pytest.skip(f"no program can be run here: {report.missing()}")
+
+    async def test() -> None:
+        found = runtimes(report)
+        try:
+            flags = await trial.try_all(found)
+        finally:
+            for runtime in found:
+                await runtime.close()
+        here = ".".join(importlib.metadata.version("numpy").split(".")[:2])
+        assert flags == {f"numpy/{here}"} | {runtime.tag for runtime in found}
+
+    asyncio.run(test())
+    assert trial.package_flags({"A": "2.2.6", "b": "10.0rc1", "c": "unknown", "d d": "1.0"}) == {
+        "a/2.2",
+        "b/10.0",
+    }
 
 
 def test_the_smallest_executable_is_one() -> None:

@@ -28,9 +28,13 @@ ROOT = Path(__file__).resolve().parents[2]
 LOG = ROOT / "var/soak/fuzz.jsonl"
 FAULTS = ROOT / "var/soak/fuzz"
 TESTED = (
-    *(f"{room}/*.py" for room in ("events", "exchange", "projections", "links", "buyer", "seller_node")),
+    *(
+        f"{room}/*.py"
+        for room in ("events", "exchange", "projections", "links", "buyer", "seller_node", "seccomp")
+    ),
     *("exchange/_*.px[di]", "exchange/_*.pyx", "tests/soak/decoders/*.py", "tests/soak/mutation.py"),
     *("tests/soak/fuzz_worker.py", "tests/market/*.py", "tests/projections/history.py"),
+    "tests/seccomp/hostile/*.py",
 )
 INPUTS = 10_000_000
 BY_HYPOTHESIS = 0.002  # of a decoder's inputs, and so many at most; it is slow, and makes faults small

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tests.soak.decoders import Target
 
-WATCHED = ("events", "exchange", "projections", "links", "buyer", "seller_node")
-MODULES = ("requests", "records", "links", "clients", "files", "kept")
+WATCHED = ("events", "exchange", "projections", "links", "buyer", "seller_node", "seccomp")
+MODULES = ("requests", "records", "links", "clients", "files", "kept", "jail")
 HANG_S = 1.0  # of CPU time, for one input
 MEMORY = 4 << 30  # bytes of address space
 TRAIL_BYTES = 1 << 26  # of inputs since the check was made anew

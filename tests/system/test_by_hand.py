@@ -17,6 +17,7 @@ from tests.seccomp.processes import alive, descendants
 from tests.system.conftest import walked
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+BRIEFLY = ("--benchmark-seconds", "0.1")
 ROOMS = {"exchange": "console", "seller_node": "seller_node", "buyer": "buyer"}
 FUNCTION = """
 def shout(data):
@@ -128,11 +129,12 @@ def open_market(terminal: Terminal) -> "subprocess.Popen[str]":
 
 def offer(terminal: Terminal) -> "subprocess.Popen[str]":
     """`seller_node run`, until its machine is ready."""
-    checked = terminal.asked("seller_node", "check", "--cpus", "1", "--memory", "256")
+    checked = terminal.asked("seller_node", "check", "--cpus", "1", "--memory", "256", *BRIEFLY)
     assert checked["refusal"] == "" and "native/x86_64-linux" in checked["runtimes"]
+    assert checked["offer"]["numbers"]["mips"] > 0 < checked["offer"]["numbers"]["mflops"]
     node = terminal.start(
         *("seller_node", "run", "--price", "0.02", "--name", "m1", "--cpus", "2", "--allow-more-cpus"),
-        *("--memory", "512", *seed_of("sam"), "--json"),
+        *("--memory", "512", *BRIEFLY, *seed_of("sam"), "--json"),
     )
     until(lambda: any(m["ready"] for m in terminal.asked("exchange", "machines")), "the machine is ready")
     return node
@@ -166,7 +168,8 @@ def run_jobs(terminal: Terminal, walk: Path) -> None:
     for name, n in (("a", 1), ("b", 1_000_000), ("c", 7)):
         (here / "in" / name).write_text(f"5 {n}\n")
     job = ("buyer", "run", "--cpus", "2", "--max-price", "0.05", *bea)
-    native = (*job, "--max-cost", "1", "--screen", "memory_mb>=128", "--input", "in/*", "--output", "out")
+    screened = ("--screen", "memory_mb>=128 mips>=1")
+    native = (*job, "--max-cost", "1", *screened, "--input", "in/*", "--output", "out")
     planned = terminal.asked(*native, "--dry-run", "--", walk)
     assert planned and not (here / "out").exists()
     assert terminal.asked("buyer", "orders", "--all", *bea) == [], "a dry run sends nothing"

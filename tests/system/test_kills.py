@@ -99,7 +99,7 @@ class Town:
                 "--state",
                 str(self.directory / f"{name}.state"),
             ),
-            *("--memory", "512", "--server", self.market.server),
+            *("--memory", "512", "--benchmark-seconds", "0.1", "--server", self.market.server),
         )
         return Child(name, command, self.directory / f"{name}.log", print)
 

@@ -17,6 +17,7 @@ from links import frames as f
 from links import link as links
 from links.endpoint import Endpoint
 from links.frames import BadFrameError, Frame, Packet, pack, pack_frame, unpack, unpack_frame
+from seccomp import Limits
 from seller_node.run import BadStartError, Jails, read_start
 from seller_node.session import Session
 from tests.market.play import key_of
@@ -192,7 +193,7 @@ class Served:
     async def _serve(self, data: bytes) -> None:
         sent: list[bytes] = []
         link = make_link(sent, dialled=False)
-        jails = Jails({}, 256)
+        jails = Jails({}, Limits(256))
         jails.thawed.set()
         session = Session(link, jails, 0, lambda: None)
         serving = asyncio.create_task(session.serve())
