@@ -57,6 +57,7 @@ soak: build/.soak sanitize ## hours: faults on a market, the book and its twin, 
 	@$(PY) -m tests.soak.book --seeds 100 --ops 100000
 	@$(SANITIZED) -m tests.soak.book --seeds 50 --ops 20000 --sanitized
 	@$(PY) -m tests.soak.fuzz
+	@$(PY) -m tests.seccomp.test_many_starts 1000
 
 toolchains: ## other languages' compilers, for tests and benchmarks alone; 200 MB, without root
 	@$(PYTHON) -m tests.seccomp.fetch_toolchains

@@ -20,7 +20,7 @@ from console.data_directory import (
 from console.keyring import Keyring, place
 from console.log_commands import log_on_server, open_archive
 from console.progress import bar
-from console.session import EXPECTED, Data, OperatorCreds, run
+from console.session import EXPECTED, Data, OperatorCreds, run, stopping
 from events.archive import Archive
 from events.archiving import Copied, copy
 from events.chain import Chain, Place, Scan
@@ -47,7 +47,8 @@ def archive(
 
     The market may run meanwhile; its log is only read.
     """
-    with edge(as_json, *EXPECTED):
+    left = "not all was looked at" if verify else "what was written is good, and the next run goes on"
+    with edge(as_json, *EXPECTED), stopping(as_json, left):
         if verify:
             place_ = run(_verify(open_archive(directory)))
             copied = Copied(0, 0, place_)
@@ -130,13 +131,20 @@ def restore(
     What was asked after the archive's end is lost, so archive often.
     """
     os.umask(0o077)  # whatever is written is for nobody else
-    with edge(as_json, *EXPECTED):
+    with edge(as_json, *EXPECTED), stopping(as_json, lambda: _left(data)):
         found = run(_restore(archive, data, keys or data / "keys"))
         if as_json:
             show({"data": str(data), "commit": found.number, "hash": found.hash, "answered": found.last})
         else:
             print(f"{data}: the market as of commit {found.number}, which answers requests to {found.last}")
             print(f"start it with: exchange up --data {data}")
+
+
+def _left(data: Path) -> str:
+    """What is there once it was stopped."""
+    if files_of(data, INTAKE):
+        return f"{data} is whole: start it with `exchange up --data {data}`"
+    return f"no market is in {data} yet; restore again"
 
 
 async def _restore(source: Path, data: Path, keys: Path) -> Place:

@@ -30,6 +30,7 @@ LOCK_S = 30.0  # a reader of files at rest waits so long for another to have cop
 LOG = "logs/nats-server.log"
 ARCHIVE = "archive"  # what the streams go on behind, where the market was restored
 SNAPSHOTS = "snapshots"
+ASIDE = "set-aside-"  # begins the name of what `exchange recompute` moved away
 COPY = "reading-"  # begins the name of a copy of the log that is only there to be read
 DURABILITY = "durability"  # in it: what an acknowledged request survives, one of server.DURABILITIES
 
@@ -164,16 +165,16 @@ async def server_for(data: Path, users: str, name: str, key: Key) -> AsyncIterat
 
 
 @contextlib.asynccontextmanager
-async def log_of(data: Path) -> AsyncIterator[tuple[str, Key]]:
+async def log_of(data: Path, key: Key | None = None) -> AsyncIterator[tuple[str, Key]]:
     """A server to read the log of `data` from, and a key that may read it: the running market's, else a
     server that is started for this on a copy of its files and lets nobody write: a server that opens files
-    may change them, and cuts off what it cannot read.
+    may change them, and cuts off what it cannot read. `key` left out is the operator's in `data`.
 
     Raises MarketError, BadPlaceError (no room for the copy), BadKeyError, NowhereError.
     """
     if not (data / "nats").is_dir():
         raise MarketError(f"{data}: there is no market's log here; give --data")
-    key = Key.load(place(data, "operator"))
+    key = key or Key.load(place(data, "operator"))
     with contextlib.ExitStack() as stack:
         for wait in (True,) * int(LOCK_S / 0.1) + (False,):
             with contextlib.ExitStack() as locked:

@@ -5,9 +5,12 @@ from typing import Any
 from console import tables
 from console.moments import spoken
 from events.cli import credits
+from events.terminal import visible
+from events.wire import dumps
 from projections.diff import MONEY
 
 MOST_ROWS = 40  # of one table of a difference; --json has them all
+CREDITS = frozenset({"amount", "fee", "free", "held", "hourly", "price", "weight"})
 Row = dict[str, Any]
 
 
@@ -88,20 +91,44 @@ def _part(part: str, word: str, rows: list[Row]) -> None:
 def _account(row: Row) -> list[object]:
     """Before and after, where it changed."""
 
-    def both(name: str, change: list[int]) -> str:
-        if name == "suspended":
-            return f"{change[0]} -> {change[1]}"
-        before, after = ((tables.share if name == "reputation" else credits)(value) for value in change)
-        return f"{before} -> {after}"
-
-    cells = [both(name, row[name]) if name in row else "" for name in MONEY]
+    cells = [" -> ".join(said(name, value) for value in row[name]) if name in row else "" for name in MONEY]
     return [row["name"] + (" (new)" if row["is_new"] else ""), *cells]
 
 
 def _change(row: Row) -> list[object]:
     before, after = row["before"], row["after"]
     different = [name for name in after if before[name] != after[name]]
-    return [_name(after), ", ".join(f"{name} {before[name]} -> {after[name]}" for name in different)]
+    return [_name(after), ", ".join(_turned(name, before[name], after[name]) for name in different)]
+
+
+def _turned(name: str, before: object, after: object) -> str:
+    return f"{name.removesuffix('_us')} {said(name, before)} -> {said(name, after)}"
+
+
+def said(name: str, value: Any) -> str:
+    """A member's value for a person: money as credits, times as seconds, lists and objects as words."""
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return " ".join(f"{key}={said(key, part)}" for key, part in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        flat = all(isinstance(part, str | int) for part in value)
+        return (" ".join(map(str, value)) if flat else dumps(value).decode()) or "none"
+    if not isinstance(value, int):
+        return str(value)
+    if name == "tick_us":
+        return spoken(value)
+    if name.endswith("_us"):
+        return f"{value / 1e6:.3f} s" if value or name != "expires_us" else "never"
+    if name == "reputation" or name.endswith("_ppm"):
+        return tables.share(value)
+    return credits(value) if name in CREDITS else str(value)
+
+
+def _members(row: Row) -> str:
+    return ", ".join(f"{name} {said(name, value)}" for name, value in row.items())
 
 
 def _name(row: Row) -> object:
@@ -116,21 +143,20 @@ def differs(found: Row) -> None:
     print(f"the first {found['commits']} commits are the same, byte for byte")
     for name in "ab":
         head = found["commit"][name]
-        said = (
-            "the log has ended" if head is None else " ".join(f"{key}={value}" for key, value in head.items())
-        )
-        print(f"{name}: {said}")
+        print(f"{name}: {'the log has ended' if head is None else _members(head)}")
     if found["event"] is None:
         print("the events are the same in both: it is the commits' heads or borders that differ")
         return
     for name in "ab":
         event = found["event"][name]
-        said = (
-            "no event"
-            if event is None
-            else (f"commit {event['commit']}, request {event['request']}: {event['event']}")
-        )
-        print(f"first event that differs, {name}: {said}")
+        print(f"first event that differs, {name}: {'no event' if event is None else _happened(event)}")
+
+
+def _happened(found: Row) -> str:
+    event = dict(found["event"])
+    return visible(
+        f"commit {found['commit']}, request {found['request']}: {event.pop('kind')}: {_members(event)}"
+    )
 
 
 def _cut(title: str, columns: str, cells: list[list[object]]) -> None:

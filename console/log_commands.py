@@ -11,9 +11,10 @@ import typer
 from nats.aio.client import Client as Nats
 from nats.js.errors import NotFoundError
 
-from console.data_directory import ARCHIVE, MarketError, closing, log_of
+from console.damage import files_of
+from console.data_directory import ARCHIVE, ASIDE, MarketError, closing, log_of
 from console.progress import bar
-from console.session import EXPECTED, Data, OperatorCreds, operator_key, run
+from console.session import EXPECTED, Data, OperatorCreds, operator_key, run, stopping
 from console.store_check import DELETE, STORE, check_store
 from events.archive import Archive
 from events.cli import DATA, Json, Server, edge, is_given, show
@@ -22,7 +23,7 @@ from events.keys import Key
 from events.log import NotAdmittedError, connect, last_sequence
 from events.source import ArchiveLog, Log, ServerLog, archive_at, longer
 from events.subjects import JOURNAL
-from exchange.audit import AuditResult
+from exchange.audit import NOTARY_S, AuditResult
 from exchange.audit import audit as audit_log
 from projections.store import StoreError
 
@@ -58,7 +59,7 @@ def audit(
     compared with a fresh fold of the commits.
     """
     rarely()
-    with edge(as_json, *EXPECTED):
+    with edge(as_json, *EXPECTED), stopping(as_json, "not all was looked at"):
         if store is None and not server and not is_alone(archive, server, data) and (data / STORE).exists():
             store = data / STORE
         result, projected = run(_audit(data, server, creds, archive, store))
@@ -85,27 +86,40 @@ async def log_on_server(data: Path, server: str, creds: Path | None) -> AsyncIte
             await _may_read(nc, operator_key(data, creds))
             yield nc
     else:
-        async with log_of(data) as (address, key):
-            own = operator_key(data, creds) if creds else key
-            async with closing(await connect(address, own, name="exchange")) as nc:
-                await _may_read(nc, own)
-                yield nc
+        async with (
+            log_of(data, operator_key(data, creds) if creds else None) as (address, key),
+            closing(await connect(address, key, name="exchange")) as nc,
+        ):
+            if not await _may_read(nc, key):
+                _not_set_aside(data)
+            yield nc
 
 
-async def _may_read(nc: Nats, key: Key) -> None:
-    """Whether the server lets this key read the log: one that it does not, it leaves without an answer.
+async def _may_read(nc: Nats, key: Key) -> bool:
+    """Whether there is a JOURNAL that this key may read: one that it may not, the server leaves unanswered.
 
     Raises NotAdmittedError.
     """
     try:
         await last_sequence(nc, JOURNAL)
+        return True
     except nats.errors.TimeoutError:
         raise NotAdmittedError(
             f"{key.public} may not read the log, or the server does not answer: give the operator's seed "
             "with --creds"
         ) from None
     except NotFoundError:
-        pass  # what reads will say so
+        return False  # what reads will say so
+
+
+def _not_set_aside(data: Path) -> None:
+    """Raises MarketError where a JOURNAL that is not there was set aside, and no start has followed yet."""
+    aside = [path.parent for path in sorted(data.glob(f"{ASIDE}*/{JOURNAL}"))]
+    if aside and not files_of(data, JOURNAL):
+        raise MarketError(
+            f"{data}: JOURNAL was set aside, to {aside[-1]}, and is decided again at the next start: run "
+            f"`exchange up --data {data}`, then ask again"
+        )
 
 
 @contextlib.asynccontextmanager
@@ -138,7 +152,7 @@ async def _audit(
     """What the audit of the log found, and that of the projections."""
     async with log_at(data, server, creds, archive) as log:
         with bar("auditing") as tell:
-            result = await audit_log(log, tell)
+            result = await audit_log(log, tell, patience_s=NOTARY_S)
         if store is None or not result.ok:
             return result, None
         try:

@@ -10,5 +10,9 @@ def main() -> None:
     from events.interrupts import ends_quietly
 
     with ends_quietly():
+        from typer.main import get_command
+
         from console.commands import app
-    app(prog_name="exchange")
+
+        command = get_command(app)  # looks at every command's signature
+    command(prog_name="exchange")

@@ -151,6 +151,7 @@ class Market:
             "projections",
             "--store",
             self.data / "projections.sqlite",
+            *(("--unforced",) if self.durability == server.PROCESS_CRASH else ()),
             *behind,
         )
         self._task(self._admit(nats_server))

@@ -37,4 +37,7 @@ def parse_moment(text: str) -> Until:
 
 def spoken(tick_us: int) -> str:
     """A stored time in UTC, "-" where there is none yet."""
-    return (EPOCH + tick_us * MICROSECOND).isoformat(timespec="seconds") if tick_us else "-"
+    try:
+        return (EPOCH + tick_us * MICROSECOND).isoformat(timespec="seconds") if tick_us else "-"
+    except OverflowError:  # behind the year 9999
+        return f"{tick_us} µs after 1970"

@@ -6,17 +6,20 @@ waiting, and Ctrl-C ends it at once. Nothing is written anywhere.
 
 import asyncio
 import contextlib
+import inspect
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 import uvloop
 from nats.aio.client import Client as Nats
 
 from console.data_directory import ARCHIVE
-from console.log_commands import is_alone, log_on_server, open_archive
+from console.log_commands import Archived, is_alone, log_on_server, open_archive
+from console.session import Data, OperatorCreds
 from events.archive import Archive
+from events.cli import DATA, Json, Server
 from events.log import Reader, last_sequence
 from events.source import ServerLog, archive_at, longer
 from events.subjects import JOURNAL
@@ -25,6 +28,41 @@ from projections.journal import ArchiveJournal, read_ahead
 from projections.replay import Journal
 
 T = TypeVar("T")
+
+
+class Source(NamedTuple):
+    """Where JOURNAL is to be read from, as the five options say that `reads_journal` gives a command."""
+
+    archive: Archived = None
+    server: Server = ""
+    creds: OperatorCreds = None
+    data: Data = DATA
+    as_json: Json = False
+
+    def journal(self) -> contextlib.AbstractContextManager[Journal]:
+        """See journal_at."""
+        return journal_at(self.data, self.server, self.creds, self.archive)
+
+
+def reads_journal(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose first parameter is a Source, with an option for each part of it behind its own."""
+    (first, *own) = inspect.signature(command).parameters.values()
+    hints = get_type_hints(Source, include_extras=True)
+    kind = inspect.Parameter.KEYWORD_ONLY
+    where = [
+        inspect.Parameter(name, kind, default=default, annotation=hints[name])
+        for name, default in Source._field_defaults.items()
+    ]
+
+    def run(**given: Any) -> None:
+        command(Source(**{name: given.pop(name) for name in Source._fields}), **given)
+
+    assert first.annotation is Source, command
+    made: Any = run
+    made.__name__, made.__doc__, made.__module__ = command.__name__, command.__doc__, command.__module__
+    made.__signature__ = inspect.Signature([*(one.replace(kind=kind) for one in own), *where])
+    made.__annotations__ = {one.name: one.annotation for one in made.__signature__.parameters.values()}
+    return run
 
 
 class ServerJournal:

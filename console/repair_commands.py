@@ -7,19 +7,26 @@ from typing import Annotated, Any
 import typer
 
 from console import damage, server
-from console.data_directory import ARCHIVE, SNAPSHOTS, MarketError, closing, copy_of_log, lock, server_for
+from console.data_directory import (
+    ARCHIVE,
+    ASIDE,
+    SNAPSHOTS,
+    MarketError,
+    closing,
+    copy_of_log,
+    lock,
+    server_for,
+)
 from console.keyring import place
 from console.log_commands import log_on_server
 from console.progress import bar
-from console.session import EXPECTED, Data, OperatorCreds, run
+from console.session import EXPECTED, Data, OperatorCreds, run, stopping
 from console.store_check import STORE
 from events.cli import DATA, Json, Server, edge, show
 from events.keys import Key
 from events.log import connect, last_sequence
 from events.source import archive_at
 from events.subjects import INTAKE, JOURNAL
-
-ASIDE = "set-aside-"
 
 
 def check(server: Server = "", creds: OperatorCreds = None, data: Data = DATA, as_json: Json = False) -> None:
@@ -28,7 +35,7 @@ def check(server: Server = "", creds: OperatorCreds = None, data: Data = DATA, a
     Faster than the audit, and says less: every message is there and readable, the chain of commits and each
     commit's hash over its requests are right.
     """
-    with edge(as_json, *EXPECTED):
+    with edge(as_json, *EXPECTED), stopping(as_json, "not all was looked at"):
         told = run(_check(data, server, creds))
         if as_json:
             show(told)
@@ -66,7 +73,7 @@ def recompute(data: Data = DATA, accept_loss: Loss = False, as_json: Json = Fals
     Projections and snapshots, which are made from JOURNAL, are set aside with it. Behind an archive only what
     came after it is decided again. The market must not run. Where INTAKE is damaged it is refused.
     """
-    with edge(as_json, *EXPECTED):
+    with edge(as_json, *EXPECTED), stopping(as_json, lambda: _left(data)):
         if not (data / "nats").is_dir():
             raise MarketError(f"{data}: there is no market's log here; give --data")
         with lock(data):
@@ -78,6 +85,13 @@ def recompute(data: Data = DATA, accept_loss: Loss = False, as_json: Json = Fals
         else:
             print(f"JOURNAL, and what was made from it, is now in {aside}")
             print(f"start the market: exchange up --data {data}; then compare: exchange audit --data {data}")
+
+
+def _left(data: Path) -> str:
+    """What is there once it was stopped: JOURNAL is the last that moves."""
+    if damage.files_of(data, JOURNAL):
+        return "JOURNAL is where it was; recompute again"
+    return f"JOURNAL is set aside; start the market with `exchange up --data {data}`"
 
 
 async def _look_at_intake(data: Path) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -17,7 +17,7 @@ from console.keyring import place
 from console.server import BadPlaceError
 from events.archive import ArchiveError
 from events.chain import Disagreement
-from events.cli import NowhereError, resolve_creds, resolve_server
+from events.cli import NowhereError, resolve_creds, resolve_server, tell
 from events.client import BadRequestError, Client, NoAnswerError, QueryError, RefusedError
 from events.keys import Key, is_key
 from events.log import LogGapError, NotAdmittedError, UnreachableError
@@ -62,6 +62,16 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end; Ctrl-C cancels it first."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(work)
+
+
+@contextlib.contextmanager
+def stopping(as_json: bool, said: str | Callable[[], str]) -> Iterator[None]:
+    """Ctrl-C says what is left, and ends with status 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        tell(f"stopped; {said if isinstance(said, str) else said()}", as_json)
+        raise typer.Exit(130) from None
 
 
 def operator_key(data: Path, creds: Path | None) -> Key:

@@ -20,6 +20,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import struct
 import zlib
 from bisect import bisect_right
@@ -43,6 +44,7 @@ _HEADER = struct.Struct(">8sIIQ32s")
 _BLOCK = struct.Struct(">II")
 _TRAILER = struct.Struct(">IQQ")  # and the hash
 _RECORD = struct.Struct(">QQQQ")
+_DRAFT = re.compile(r"(intake|journal)-[0-9]{20}\.part")
 
 
 class ArchiveError(Exception):
@@ -167,8 +169,9 @@ class Archive:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise ArchiveError(f"{self.path}: another process writes to this archive") from None
-            for left in self.path.glob("*.part"):  # of a writer that died
-                left.unlink()
+            for left in self.path.glob("*.part"):
+                if _DRAFT.fullmatch(left.name):  # of a writer that died; other names are not ours
+                    left.unlink()
             self._segments = {stream: _chain(self.path, stream) for stream in KINDS}
             writer = Writer(self.path, self._segments)
             try:

@@ -84,6 +84,16 @@ class Group(typer.core.TyperGroup):
             ctx.exit(2)
         return super().parse_args(ctx, args)
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; Ctrl-C where it says nothing of its own is told in one line, status 130."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            if ctx.parent is not None:
+                raise  # the outermost tells
+            tell("stopped", self._as_json)
+            ctx.exit(130)
+
     def main(
         self,
         args: Sequence[str] | None = None,
@@ -95,7 +105,7 @@ class Group(typer.core.TyperGroup):
     ) -> NoReturn:
         """Run, and end the process with the exit status."""
         words = list(sys.argv[1:] if args is None else args)
-        as_json = "--json" in itertools.takewhile(lambda word: word != "--", words)
+        self._as_json = as_json = "--json" in itertools.takewhile(lambda word: word != "--", words)
         try:
             status = super().main(words, prog_name, complete_var, standalone_mode=False, **extra)
         except USAGE_ERROR as error:

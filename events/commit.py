@@ -6,7 +6,7 @@ reader acts only on whole commits. A part 1 begins anew: the parts of a writer t
 """
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -23,13 +23,8 @@ PART_HEADER = 8  # bytes before the body's: part and number of parts, 32 bits ea
 Whole = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
-class Commit(msgspec.Struct, rename={"number": "commit"}, omit_defaults=True, forbid_unknown_fields=True):
-    """A commit: its number (from 1), the chain, the requests it answers, and the events.
-
-    `rules` is the version of the rules in force after it. `first` and `last` are sequences in INTAKE;
-    `requests` is their hash (`wire.RequestsHash`). `digest` is the market's state after it. `events` are
-    (sequence of the request, event). `hash` is the SHA-256 of its own body, and not in it.
-    """
+class _Said(msgspec.Struct, rename={"number": "commit"}, omit_defaults=True, forbid_unknown_fields=True):
+    """What a commit says besides its events."""
 
     number: Whole
     previous: str
@@ -38,6 +33,16 @@ class Commit(msgspec.Struct, rename={"number": "commit"}, omit_defaults=True, fo
     last: Whole
     requests: str
     digest: str
+
+
+class Commit(_Said):
+    """A commit: its number (from 1), the chain, the requests it answers, and the events.
+
+    `rules` is the version of the rules in force after it. `first` and `last` are sequences in INTAKE;
+    `requests` is their hash (`wire.RequestsHash`). `digest` is the market's state after it. `events` are
+    (sequence of the request, event). `hash` is the SHA-256 of its own body, and not in it.
+    """
+
     events: tuple[tuple[int, AnyEvent], ...]
     hash: str = ""
 
@@ -52,8 +57,30 @@ class Heading(msgspec.Struct, rename={"number": "commit"}):
     requests: str
 
 
+class Packed(_Said):
+    """A commit whose events are decoded one at a time, for who needs each for a moment only: the next is then
+    made where the one before was, which takes a quarter less time, and leaves no holes in memory.
+    """
+
+    packed: tuple[msgspec.Raw, ...] = msgspec.field(name="events")
+    hash: str = ""
+
+    @property
+    def events(self) -> Iterator[tuple[int, AnyEvent]]:
+        """As in Commit, one after the other. Raises BadRecordError at one that is none."""
+        try:
+            for raw in self.packed:
+                yield _EVENT(raw)
+        except UNREADABLE as error:
+            raise BadRecordError(one_line(f"commit {self.number}: not an event: {error}")) from error
+
+
+_C = TypeVar("_C", Commit, Packed)
 _DECODER = msgspec.json.Decoder(Commit)
+_PACKED = msgspec.json.Decoder(Packed)
+_EVENT = msgspec.json.Decoder(tuple[int, AnyEvent]).decode
 _HEADINGS = msgspec.json.Decoder(Heading)
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -66,10 +93,19 @@ def encode(commit: Commit) -> bytes:
 
 def decode(body: bytes) -> Commit:
     """The commit in a body. Raises BadRecordError."""
+    return _decoded(_DECODER, body)
+
+
+def decode_packed(body: bytes) -> Packed:
+    """The same, but for its events. Raises BadRecordError."""
+    return _decoded(_PACKED, body)
+
+
+def _decoded(decoder: msgspec.json.Decoder[_C], body: bytes) -> _C:
     try:
-        commit = _DECODER.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRecordError(one_line(f"not a commit: {error}")) from error
+        commit = decoder.decode(body)
+    except UNREADABLE as error:
+        raise _refusal(error) from error
     if commit.hash:
         raise BadRecordError("not a commit: it says its own hash")
     if not 1 <= commit.rules <= RULES:
@@ -84,8 +120,13 @@ def heading(body: bytes) -> Heading:
     """What a body says besides the events, at a tenth of the cost. Raises BadRecordError."""
     try:
         return _HEADINGS.decode(body)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise BadRecordError(f"not a commit: {error}") from error
+    except UNREADABLE as error:
+        raise _refusal(error) from error
+
+
+def _refusal(error: Exception) -> BadRecordError:
+    """Why a body is no commit; it may be a stranger's bytes."""
+    return BadRecordError(one_line(f"not a commit: {error}"))
 
 
 def parts(body: bytes, size: int = PART_BYTES) -> Iterator[bytes]:

@@ -46,6 +46,10 @@ class Accusations:
             if isinstance(event, SignaturesChecked):
                 self.close(event.through)
 
+    def is_open(self, through: int) -> bool:
+        """Whether up to here there is one that nobody has named."""
+        return any(sequence <= through for sequence in self._open.values())
+
     def close(self, through: int) -> None:
         """Up to here every false signature must have been named. Raises Disagreement."""
         named = [(sequence, account) for account, sequence in self._open.items() if sequence <= through]

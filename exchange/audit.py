@@ -5,7 +5,9 @@ sums to zero. The first disagreement ends it, by name. A commit that is not what
 looked at event by event, to say which differs and in what; all others cost what deciding costs.
 """
 
+import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -29,9 +31,12 @@ from exchange.accusations import Accusations
 from exchange.admission import admit
 from exchange.decision import NewerRulesError
 from exchange.engine import Engine
-from exchange.signatures import Checked, Checker, Verdict
+from exchange.signatures import Checked, Checker, Verdict, check
 
 BATCH = 256  # requests whose signatures are checked together
+NOTARY_S = 20.0  # a live market's notary has named a false signature by then
+QUIET_S = 6.0  # a live exchange ticks more often
+LOOK_S = 0.2
 
 
 @dataclass(slots=True)
@@ -59,13 +64,18 @@ Progress = Callable[[int, int], None]
 
 
 async def audit(
-    log: Log, progress: Progress = lambda done, whole: None, *, signatures: bool = True
+    log: Log,
+    progress: Progress = lambda done, whole: None,
+    *,
+    signatures: bool = True,
+    patience_s: float = 0.0,
 ) -> AuditResult:
     """Audit a log from its beginning. `progress` is told JOURNAL messages done and in all.
 
     O(commit) memory besides the market's state. Raises nothing for a bad log: the result names it; raises
     ArchiveError for an archive that cannot be read. `signatures` False leaves out checking them, for who
-    measures the rest.
+    measures the rest. A live market's notary may be a little behind: where a false signature has had no
+    consequence yet, the log is read on for `patience_s` at most, and for as long as it grows.
     """
     result = AuditResult(source=str(log))
     try:
@@ -81,12 +91,29 @@ async def audit(
                 await auditor.take(stored)
                 progress(stored.sequence, ends.journal)
             await auditor.finish()
+            await _hear_the_notary(log, auditor, ends, patience_s)
+            auditor.close()
         result.ok = True
     except Disagreement as found:
         result.first_disagreement = asdict(found)
     except LogGapError as error:
         result.first_disagreement = asdict(gap(error))
     return result
+
+
+async def _hear_the_notary(log: Log, auditor: "_Auditor", ends: Ends, patience_s: float) -> None:
+    """Read on while something comes, until what is due was said. Raises Disagreement, LogGapError."""
+    end = ends.intake
+    now = time.monotonic()
+    until, quiet = now + patience_s, now + QUIET_S
+    while auditor.is_accusing and time.monotonic() < min(until, quiet):
+        await asyncio.sleep(LOOK_S)
+        come = (await log.ends()).intake
+        if come > end:
+            quiet = time.monotonic() + QUIET_S
+        async for batch in _grouped(log.requests(end + 1, come)):
+            auditor.read_on(await asyncio.to_thread(check, batch))
+        end = max(end, come)
 
 
 async def _grouped(requests: AsyncIterator[Stored]) -> AsyncGenerator[list[Stored], None]:
@@ -232,7 +259,23 @@ class _Auditor:
                 "journal's end is missing, or the exchange stopped before it: start it, and audit again"
             )
             raise Disagreement(subjects.INTAKE, first, what)
-        self._accusations.close(max(due, self._engine.state.checked))
+
+    @property
+    def is_accusing(self) -> bool:
+        """Whether a false signature has not had its consequence yet."""
+        return self._accusations.is_open(self._due())
+
+    def read_on(self, checked: Checked) -> None:
+        """Requests that came while we were at work: the notary may say in them what is due."""
+        for stored, verdict in zip(checked.batch, checked.verdicts, strict=True):
+            self._decide(stored, verdict)
+
+    def close(self) -> None:
+        """Every false signature that was due has had its consequence. Raises Disagreement."""
+        self._accusations.close(self._due())
+
+    def _due(self) -> int:
+        return max(self._ends.due, self._engine.state.checked)
 
 
 def _difference(body: bytes, follows: Commit, here: int) -> Disagreement:

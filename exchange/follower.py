@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import time
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -45,22 +46,31 @@ class Follower:
         self._aside = ThreadPoolExecutor(1, "aside", initializer=stand_back_for_good)
 
     @classmethod
-    async def begin(cls, nc: Nats, snapshots: Path | None, archive: Archive | None = None) -> "Follower":
+    async def begin(
+        cls,
+        nc: Nats,
+        snapshots: Path | None,
+        archive: Archive | None = None,
+        another: Callable[[Path], Awaitable[Path | None]] | None = None,
+    ) -> "Follower":
         """One that has read the whole log as it is now. Raises LogGapError, ArchiveError, BadRecordError.
 
-        A snapshot that does not verify is told in one line, and the one before it is taken.
+        A snapshot that does not verify is told in one line, and the one before it is taken; where none does,
+        `another` may bring one into the directory.
         """
         started = time.monotonic()
         gc.disable()  # a collection would look again and again at what is all there to stay
         try:
+            follower = None
             for path in snapshot.kept(snapshots) if snapshots is not None else ():
-                try:
-                    follower = cls(nc, *await _restored(nc, path, archive), archive)
-                    log.info("restored %s in %.2f s", path.name, time.monotonic() - started)
+                follower = await cls._from(nc, path, archive, "the one before it is taken")
+                if follower is not None:
                     break
-                except SnapshotError as error:
-                    log.warning("%s; the one before it is taken", error)
-            else:
+            if follower is None and snapshots is not None and another is not None:
+                fetched = await another(snapshots)
+                if fetched is not None:
+                    follower = await cls._from(nc, fetched, archive, "the log is folded from its beginning")
+            if follower is None:
                 follower = cls(nc, State(), Place(), archive)
             first = follower.place.number
             await follower.catch_up()
@@ -69,6 +79,18 @@ class Follower:
         gc.freeze()
         read, seconds = follower.place.number - first, time.monotonic() - started
         log.info("folded %d commits; at commit %d after %.2f s", read, follower.place.number, seconds)
+        return follower
+
+    @classmethod
+    async def _from(cls, nc: Nats, path: Path, archive: Archive | None, otherwise: str) -> "Follower | None":
+        """One that begins with a snapshot; None where that does not verify, which is told."""
+        started = time.monotonic()
+        try:
+            follower = cls(nc, *await _restored(nc, path, archive), archive)
+        except SnapshotError as error:
+            log.warning("%s; %s", error, otherwise)
+            return None
+        log.info("restored %s in %.2f s", path.name, time.monotonic() - started)
         return follower
 
     async def catch_up(self) -> None:

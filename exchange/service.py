@@ -33,7 +33,6 @@ from events.log import (
 )
 from events.records import BadRecordError
 from events.together import together, until_told
-from exchange import snapshot
 from exchange.decision import NewerRulesError
 from exchange.follower import Follower, check_answered
 from exchange.lease import Keeper, Lease, LeaseLostError
@@ -80,21 +79,22 @@ class Service:
     async def run(self) -> None:
         """Recover, stand by, then write until cancelled. Raises those of ERRORS."""
         await make_streams(self._nc, self._archive)
-        if self._snapshots is not None and not snapshot.kept(self._snapshots):
-            await self._fetch(self._snapshots)
-        follower = await Follower.begin(self._nc, self._snapshots, self._archive)
+        follower = await Follower.begin(self._nc, self._snapshots, self._archive, self._fetch)
         await self._stand_by(follower)
         started = time.monotonic()
         await together(Keeper(self._server, self._key, self._lease).run(), self._write(follower, started))
 
-    async def _fetch(self, directory: Path) -> None:
-        """Another's snapshot, where we have none and somebody offers one."""
+    async def _fetch(self, directory: Path) -> Path | None:
+        """Another's snapshot, where somebody offers one."""
         try:
-            log.info("fetched %s", await fetch(self._nc, self._key.public, directory))
+            fetched = await fetch(self._nc, self._key.public, directory)
+            log.info("fetched %s", fetched)
+            return fetched
         except NoSnapshotError as error:
             log.info("%s; the log is folded from its beginning", error)
         except (SnapshotError, OSError) as error:
             log.warning("%s; the log is folded from its beginning", error)
+        return None
 
     async def _stand_by(self, follower: Follower) -> None:
         """Until the lease is ours. Meanwhile all others go before us."""

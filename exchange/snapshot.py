@@ -9,6 +9,7 @@ JOURNAL carries: whoever made the file, and wherever it comes from.
 import contextlib
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -25,6 +26,7 @@ from exchange.state import State
 
 FORMAT = "corehour snapshot 1"
 SUFFIX, DRAFT = ".snapshot", ".draft"
+_DRAFTS = re.compile(r"[0-9]+\.([0-9]+)\.draft")  # commit and process
 KEPT = 3  # the newest; older ones are removed
 LINE_BYTES = 64 * 1024  # of the first and the last line at most
 PIECE_BYTES = 1024 * 1024
@@ -208,8 +210,9 @@ def restore(path: Path, weights: Iterable[int] | None = None) -> State:
 def _remove_drafts(directory: Path) -> None:
     """Those of processes that died while they wrote."""
     for draft in directory.glob(f"*{DRAFT}"):
-        with contextlib.suppress(ValueError, OSError):
-            if not Path("/proc", str(int(draft.name.split(".")[1]))).exists():
+        named = _DRAFTS.fullmatch(draft.name)  # other names are not ours
+        if named and not Path("/proc", named[1]).exists():
+            with contextlib.suppress(OSError):
                 draft.unlink(missing_ok=True)
 
 

@@ -433,9 +433,9 @@ class State:
         self._settle(event)
         assert self.terms is not None
         weight = 0 if self.orders[self.contracts[event.contract].bid].screen.only else event.fee
-        self.hours[event.contract, event.hour] = Hour(
-            event.buyer, event.seller, weight, self.now_us + DAY_HOURS * self.terms.hour_us
-        )
+        buyer, seller = self.accounts[event.buyer].key, self.accounts[event.seller].key  # once in memory
+        until_us = self.now_us + DAY_HOURS * self.terms.hour_us
+        self.hours[event.contract, event.hour] = Hour(buyer, seller, weight, until_us)
         self.digest.touch(("hour", event.contract, event.hour))
 
     def _on_hold_returned(self, event: r.HoldReturned) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from typing import Any
 
-from events.commit import Commit, decode
+from events.commit import Commit, Packed, decode
 from events.records import Event, OrderClosed
 from exchange.state import State
 from projections import as_of
@@ -80,7 +80,7 @@ class _Tally:
         self.money: Counter[str] = Counter()
         self.reasons: dict[object, str] = {}
 
-    def __call__(self, commit: Commit, request: int, event: Event, state: State) -> None:
+    def __call__(self, commit: Packed, request: int, event: Event, state: State) -> None:
         self.events[event.kind] += 1
         moved = sum(amount for *_, amount in event.movements())
         if moved:

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from events.commit import Commit
+from events.commit import Packed
 from events.records import (
     BANK,
     FEES,
@@ -75,7 +75,7 @@ class Clock:
     def __init__(self) -> None:
         self.tick_us = 0
 
-    def when(self, commit: Commit, request: int, state: State) -> Row:
+    def when(self, commit: Packed, request: int, state: State) -> Row:
         """Commit, request, market time, wall-clock time."""
         if state.tick_us:
             self.tick_us = state.tick_us
@@ -109,7 +109,7 @@ class Statement:
         self._clock, self._statements = Clock(), Statements()
         self._lines: list[Row] = []
 
-    def __call__(self, commit: Commit, request: int, event: Event, state: State) -> None:
+    def __call__(self, commit: Packed, request: int, event: Event, state: State) -> None:
         """The next event."""
         if not self._key:
             self._key = key_of(self.who, state)

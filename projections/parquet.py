@@ -1,12 +1,11 @@
 """Events, trades and charges of a log as Parquet tables, which DuckDB and pandas open.
 
-A directory of `events.parquet`, `trades.parquet`, `charges.parquet`, written as `<directory>.partial`, which
-becomes the directory when all of it is whole. Money is in micro-credits and market time in µs, both as
+A directory of `events.parquet`, `trades.parquet`, `charges.parquet`, written under another name
+(`drafts.draft_of`) until all of it is whole. Money is in micro-credits and market time in µs, both as
 64-bit integers; `tick` is a timestamp. Needs pyarrow, of the extra `export`.
 """
 
 import os
-import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,10 +14,11 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from events.commit import Commit
+from events.commit import Packed
 from events.records import Event
 from exchange.state import State
 from projections import ledger
+from projections.drafts import discard, draft_of
 from projections.ledger import CHARGES, TRADES, Columns, Row
 from projections.sqlite_file import FileTakenError
 
@@ -41,8 +41,7 @@ class ParquetFiles:
     def __init__(self, path: Path) -> None:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise FileTakenError(f"{path}: something is there already; remove it, or give another directory")
-        self.path, self._partial = path, Path(f"{path}.partial")
-        shutil.rmtree(self._partial, ignore_errors=True)  # of an export that was killed
+        self.path, self._partial = path, draft_of(path)
         self._partial.mkdir(mode=0o700, parents=True)
         self._tables = {name: _Table(self._partial, name, columns) for name, columns in TABLES.items()}
         self._clock = ledger.Clock()
@@ -56,9 +55,9 @@ class ParquetFiles:
     ) -> None:
         for table in self._tables.values():
             table.close()
-        shutil.rmtree(self._partial, ignore_errors=True)
+        discard(self._partial)
 
-    def __call__(self, commit: Commit, request: int, event: Event, state: State) -> None:
+    def __call__(self, commit: Packed, request: int, event: Event, state: State) -> None:
         """The next event."""
         when = self._clock.when(commit, request, state)
         self._place = self._place + 1 if commit.number == self._commit else 1

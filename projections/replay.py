@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from events.commit import FIRST, Assembler, Commit, decode
+from events.commit import FIRST, Assembler, Packed, decode, decode_packed
 from events.records import BadRecordError, ClockMoved, Event
 from events.wire import Stored
 from exchange.recovery import fold_commit
@@ -56,7 +56,7 @@ class Until:
 
 END = Until()
 Tell = Callable[[int, int], None]  # JOURNAL messages (or commits) done, and in all
-Each = Callable[[Commit, int, Event, State], None]  # commit, request, event, and the state after it
+Each = Callable[[Packed, int, Event, State], None]  # commit, request, event, and the state after it
 
 
 def silent(_done: int, _whole: int) -> None:
@@ -101,7 +101,7 @@ class Replay:
             sequence, body = self._kept or next(self._bodies, (0, b""))
             if not body:
                 break
-            commit = decode(body)
+            commit = decode_packed(body)
             if until.of in ("time", "market") and CLOCK in body and is_later(commit, until):
                 self._kept = (sequence, body)
                 break
@@ -112,7 +112,7 @@ class Replay:
             self._tell(commit.number if until.of == "commit" else sequence, whole)
         self._check()
 
-    def _fold(self, commit: Commit) -> None:
+    def _fold(self, commit: Packed) -> None:
         fold, each, state = self.state.fold, self.each, self.state
         try:
             if each is None:
@@ -126,7 +126,7 @@ class Replay:
             self._find(commit.number)
             raise BadRecordError(f"commit {commit.number}: cannot have happened: {error!r}") from error
         self.number, self.hash, self._digest = commit.number, commit.hash, commit.digest
-        self.events += len(commit.events)
+        self.events += len(commit.packed)
         self.tick_us = max(self.tick_us, state.tick_us)
         if self.events >= self._due:
             self._check()
@@ -199,12 +199,12 @@ def bodies(journal: Journal) -> Iterator[tuple[int, bytes]]:
             yield stored.sequence, body
 
 
-def is_later(commit: Commit, until: Until) -> bool:
+def is_later(commit: Packed, until: Until) -> bool:
     """Whether a commit has an event beyond a moment. O(events)."""
     return any(type(event) is ClockMoved and until.is_before(event) for _, event in commit.events)
 
 
-def _misplaced(commit: Commit, number: int) -> str:
+def _misplaced(commit: Packed, number: int) -> str:
     if commit.number != number + 1:
         return f"commit {commit.number} does not follow commit {number}"
     return f"commit {commit.number} does not carry the hash of the commit before it"

@@ -1,6 +1,6 @@
 """The projections' process: follows JOURNAL into the store, publishes the feed, answers queries.
 
-    python -m projections.service --server URL --creds FILE --store FILE [--archive DIR]
+    python -m projections.service --server URL --creds FILE --store FILE [--archive DIR] [--unforced]
 
 A message of the feed is sent before its commit is stored, for it follows from the log alone: a process that
 dies between the two is followed by one that makes the same message again, under the same number. What was
@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -45,6 +45,7 @@ from projections import feed
 from projections.queries import reply
 from projections.store import Store, StoreError, batches
 from projections.tables import chunks
+from projections.unforced import settled
 from projections.waiting import Question, TooManyError, Waiting
 
 PULSE_S = 0.5
@@ -189,7 +190,8 @@ class Service:
         was moved, he moves the rest himself, and it begins anew."""
         self._store.leave_checkpoints()
         loop = asyncio.get_running_loop()
-        with Store(self._store.path) as store, ThreadPoolExecutor(1, "checkpoints") as mover:
+        path, forced = self._store.path, self._store.forced
+        with Store(path, forced=forced) as store, ThreadPoolExecutor(1, "checkpoints") as mover:
             while True:
                 await asyncio.sleep(CHECKPOINT_S)
                 for _ in range(3):
@@ -235,12 +237,12 @@ def _read(store: Store, question: Question) -> bytes:
         return dumps({"error": f"{question.what}: the query service failed; its log says why"})
 
 
-async def serve(server: str, key: Key, path: Path, archive: Path | None = None) -> None:
+async def serve(server: str, key: Key, path: Path, archive: Path | None = None, forced: bool = True) -> None:
     """Connect and run until SIGTERM or SIGINT. Raises those of ERRORS."""
 
     async def run() -> None:
         before = None if archive is None else Archive(archive)
-        with Store(path) as store:
+        with _opened(path, forced) as store:
             nc = await connect(server, key, name="projections", patience=PATIENCE_S)
             try:
                 await Service(nc, store, before).run()
@@ -250,6 +252,17 @@ async def serve(server: str, key: Key, path: Path, archive: Path | None = None) 
     await until_told(run())
 
 
+@contextlib.contextmanager
+def _opened(path: Path, forced: bool) -> Iterator[Store]:
+    """The store, whole, or empty where it may be damaged. Raises StoreError."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(settled(path, forced))
+        except OSError as error:
+            raise StoreError(f"{error.filename}: {error.strerror}") from error
+        yield stack.enter_context(Store(path, forced=forced))
+
+
 def main() -> int:
     """The command line. Exit status 0 after a signal, 1 after an error, which is one line."""
     parser = argparse.ArgumentParser(prog="projections.service", description="Feed and queries of a market.")
@@ -257,11 +270,16 @@ def main() -> int:
     parser.add_argument("--creds", required=True, type=Path, metavar="FILE", help="seed of the projections")
     parser.add_argument("--store", required=True, type=Path, metavar="FILE", help="the SQLite file")
     parser.add_argument("--archive", type=Path, metavar="DIR", help="behind which the log goes on")
+    parser.add_argument(
+        "--unforced",
+        action="store_true",
+        help="force nothing to the disk: the machine's death costs the store",
+    )
     given = parser.parse_args()
     rarely()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            work = serve(given.server, Key.load(given.creds), given.store, given.archive)
+            work = serve(given.server, Key.load(given.creds), given.store, given.archive, not given.unforced)
             runner.run(faults.steps("projections", work))
     except ERRORS as error:
         print(f"error: {error}", file=sys.stderr)

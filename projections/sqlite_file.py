@@ -1,20 +1,20 @@
 """A SQLite file of the market as it was at a moment, with every trade, charge and statement line up to it.
 
-Made for people to query, and written once: `<file>.partial` becomes the file when it is whole.
+Made for people to query, and written once, under another name (`drafts.draft_of`) until it is whole.
 """
 
-import contextlib
 import os
 import sqlite3
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from events.commit import Commit
+from events.commit import Packed
 from events.records import Event
 from events.wire import dumps
 from exchange.state import State
 from projections import as_of, ledger
+from projections.drafts import discard, draft_of
 from projections.ledger import CHARGES, LINES, TRADES, Columns, Row
 
 BATCH = 20_000  # rows of one table in memory
@@ -58,9 +58,8 @@ class SqliteFile:
     def __init__(self, path: Path) -> None:
         if path.exists():
             raise FileTakenError(f"{path}: is there already; remove it, or give another file")
-        self.path, self._partial = path, Path(f"{path}.partial")
+        self.path, self._partial = path, draft_of(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._partial.unlink(missing_ok=True)
         self._partial.touch(mode=0o600)  # it has everybody's statements
         self._connection = sqlite3.connect(self._partial, isolation_level=None, cached_statements=16)
         self._rows: dict[str, list[Row]] = {name: [] for name in TABLES}
@@ -79,10 +78,9 @@ class SqliteFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._connection.close()
-        with contextlib.suppress(FileNotFoundError):
-            self._partial.unlink()
+        discard(self._partial)
 
-    def __call__(self, commit: Commit, request: int, event: Event, state: State) -> None:
+    def __call__(self, commit: Packed, request: int, event: Event, state: State) -> None:
         """The next event."""
         when = self._clock.when(commit, request, state)
         trade = ledger.trade(when, event, state)

@@ -71,12 +71,13 @@ _MOVE_PROGRESS = text_of(PROGRESS.update(), *Progress._fields)
 class Store:
     """One store; `path` None is in memory. Not for use by several threads.
 
-    A file of another schema is emptied by itself. Raises StoreError for a file that is no store.
+    `forced`: what a checkpoint moved is on the disk (else see projections/unforced.py). A file of another
+    schema is emptied by itself. Raises StoreError for a file that is no store.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
-        self.path = path
-        self._connection = _connect(path)
+    def __init__(self, path: Path | None = None, *, forced: bool = True) -> None:
+        self.path, self.forced = path, forced
+        self._connection = _connect(path, forced)
         self._driver: sqlite3.Connection = self._connection.connection.driver_connection  # type: ignore[assignment]
         self._folds: _Folds | None = None  # None: to be read from the tables
         self._told: Sequence[Commit] = ()
@@ -324,7 +325,7 @@ def digest(store: Store) -> str:
     return whole.hexdigest()
 
 
-def _connect(path: Path | None) -> Connection:
+def _connect(path: Path | None, forced: bool) -> Connection:
     """Open the file. Raises StoreError."""
     engine = create_engine(
         "sqlite://" if path is None else f"sqlite:///{path}",
@@ -336,7 +337,7 @@ def _connect(path: Path | None) -> Connection:
     @event.listens_for(engine, "connect")
     def settle(connection: Any, _record: object) -> None:
         connection.isolation_level = None
-        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA synchronous = {'NORMAL' if forced else 'OFF'}")
         connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         connection.execute("PRAGMA temp_store = MEMORY")
 

@@ -3,7 +3,7 @@
 A library of its own that knows no market and imports nothing of ours. `probe()` says what works here,
 `runtimes()` gives what can run, a runtime starts programs. Inside: `launcher.py` is the node's side and
 `zygote.py` the process that forks; `_jail.c` with its headers is all that happens after the fork;
-`function.py` is the Python that runs inside of the jail.
+`function.py` is the Python that runs inside of the jail, `templates.py` what keeps wasm modules compiled.
 """
 
 from seccomp.layers import Layer, Report, probe

@@ -11,6 +11,7 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/syscall.h>
@@ -30,7 +31,7 @@
 #endif
 
 enum { NATIVE = 1, PYTHON = 2, WASM = 4, ALL = 7 }; /* whose rule it is */
-enum { ALONE = 8 };      /* a rule for programs that are alone in their pid namespace */
+enum { ALONE = 8 };      /* a rule for native programs that are alone in their pid namespace */
 enum { COMPILE = 16, TEMPLATE = WASM | COMPILE }; /* what compiles wasm and makes copies of itself */
 enum { PROGRAM_FD = 3 }; /* where the program lies, until it was started or read */
 
@@ -206,6 +207,7 @@ static unsigned put_half(struct sock_filter *code, unsigned at, uint32_t offset,
 static unsigned assemble_filter(struct sock_filter *code, int profile, uint32_t self)
 {
     const uint32_t number = offsetof(struct seccomp_data, nr);
+    bool loaded = true; /* the number, and not an argument that the rule before looked at */
     unsigned at = 0;
 
     at = put(code, at, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch), 0, 0);
@@ -220,8 +222,10 @@ static unsigned assemble_filter(struct sock_filter *code, int profile, uint32_t 
 
         if (!(rule->profile & profile))
             continue;
-        at = put(code, at, BPF_LD | BPF_W | BPF_ABS, number, 0, 0);
+        if (!loaded)
+            at = put(code, at, BPF_LD | BPF_W | BPF_ABS, number, 0, 0);
         at = put(code, at, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)rule->number, 0, 0);
+        loaded = rule->when[0].mask == 0;
         for (unsigned c = 0; c < 3 && rule->when[c].mask != 0; c++) {
             uint32_t low = offsetof(struct seccomp_data, args) + 8u * (uint32_t)rule->when[c].argument;
             uint64_t value = rule->when[c].value == SELF ? self : rule->when[c].value;

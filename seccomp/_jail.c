@@ -1,7 +1,7 @@
 /* seccomp._jail: starts jailed programs, for the zygotes of the Python side.
  *
  * _filter.h is what a program may ask of the kernel, _layers.h what is put around it, _meter.h what it uses,
- * _keeper.h who minds it.
+ * _keeper.h who minds it; _template.h compiles and runs wasm, _template_keeper.h minds it there.
  * Everything after the fork is plain system calls, so it does not matter what other threads were doing.
  */
 #define PY_SSIZE_T_CLEAN
@@ -13,7 +13,7 @@
 #include <stdio.h>
 
 #include "_keeper.h"
-#include "_template_keeper.h"
+#include "_template_start.h"
 
 /* A sequence of CPU numbers; empty: run anywhere. */
 static int read_cpus(PyObject *cpus, struct jail *jail)
@@ -55,8 +55,8 @@ PyDoc_STRVAR(start_doc,
 "Fork a keeper, which forks the program and confines it. `profile` is NATIVE, PYTHON or TEMPLATE, `layers` the\n"
 "sum of NAMESPACES, LANDLOCK, SECCOMP; `trial` confines and ends; the numbers are those of struct jail; `cpus`\n"
 "is a tuple of numbers, empty for any; `arguments` a tuple of bytes; `descriptors` are program, stdin, stdout,\n"
-"stderr, control. Returns the keeper's process id; for PYTHON also 0, in the program, in the jail.\n"
-"TEMPLATE needs load_wasmtime before; the limits are for compiling then.\n"
+"stderr, control, and cgroup.procs of its group or -1. Returns the keeper's process id; for PYTHON also 0, in\n"
+"the program, in the jail. TEMPLATE needs load_wasmtime before; the limits are for compiling then.\n"
 "Raises OSError if there can be no keeper; everything later is a report on the control socket.");
 
 static PyObject *start(PyObject *module, PyObject *none, PyObject *values)
@@ -75,9 +75,9 @@ static PyObject *start(PyObject *module, PyObject *none, PyObject *values)
 
     (void)module;
     if (!PyArg_ParseTupleAndKeywords(
-            none, values, "iIpKKKKIKipO!O!(iiiii):start", names, &jail.profile, &jail.layers, &trial, &address_space,
+            none, values, "iIpKKKKIKipO!O!(iiiiii):start", names, &jail.profile, &jail.layers, &trial, &address_space,
             &data, &resident, &stack, &jail.threads, &cpu_seconds, &jail.nice, &idle, &PyTuple_Type, &cpus,
-            &PyTuple_Type, &arguments, &d[0], &d[1], &d[2], &d[3], &d[4]))
+            &PyTuple_Type, &arguments, &d[0], &d[1], &d[2], &d[3], &d[4], &d[5]))
         return NULL;
     if (jail.profile != NATIVE && jail.profile != PYTHON && (jail.profile != TEMPLATE || engine == NULL))
         return PyErr_Format(PyExc_ValueError, "profile: there is no profile %d", jail.profile);
@@ -138,8 +138,8 @@ static PyObject *load(PyObject *module, PyObject *path)
 
 PyDoc_STRVAR(settle_doc,
 "settle(parent)\n\n"
-"Make this process one that starts programs: it dies with process `parent`, is nobody if it was root, and\n"
-"cannot be looked into by others of its user. Raises OSError.");
+"Make this process one that starts programs: it dies with process `parent`, is a user of its own if it\n"
+"was root, and cannot be looked into by others of its user. Raises OSError.");
 
 static PyObject *settle(PyObject *module, PyObject *value)
 {

@@ -17,7 +17,7 @@
 #endif
 
 /* The places of descriptors in the keeper; the program keeps 0, 1, 2, and, until it runs, 3 and 4. */
-enum { STATUS = PROGRAM_FD + 1, KEEPERS_STATUS, CONTROL, PLACES };
+enum { STATUS = PROGRAM_FD + 1, KEEPERS_STATUS, CONTROL, CGROUP, PLACES };
 
 /* What the keeper tells the node, one packet each, in the machine's own byte order. */
 struct report {
@@ -64,6 +64,15 @@ static void send_report(struct report report)
         ;
 }
 
+/* Into the group that the descriptor belongs to; who opened it may have us there. */
+static enum step join_cgroup(int fd)
+{
+    bool joined = write(fd, "0", 1) == 1;
+
+    close(fd);
+    return joined ? STARTED : STEP_CGROUP;
+}
+
 /* In the program's process, still our code: confines itself, then becomes the program. Returns for all
  * profiles but NATIVE, in the jail. */
 static void be_program(const struct jail *jail)
@@ -78,7 +87,9 @@ static void be_program(const struct jail *jail)
     signal(SIGQUIT, SIG_IGN); /* as pid 1 of a namespace it would be, so let it be without one too */
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    failure.step = confine(jail, STATUS);
+    failure.step = jail->descriptors[5] < 0 ? STARTED : join_cgroup(CGROUP);
+    if (failure.step == STARTED)
+        failure.step = confine(jail, STATUS);
     if (failure.step == STARTED) {
         if (write(STATUS, &failure, sizeof failure) != sizeof failure || jail->trial)
             _exit(0);
@@ -189,15 +200,16 @@ static enum step prepare_keeper(struct jail *jail)
     if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair))
         return STEP_DESCRIPTORS;
     const int *d = jail->descriptors;
-    int places[PLACES] = {d[1], d[2], d[3], d[0], pair[0], pair[1], d[4]};
-    if (place_descriptors(places, PLACES))
+    int places[PLACES] = {d[1], d[2], d[3], d[0], pair[0], pair[1], d[4], d[5]};
+    if (place_descriptors(places, d[5] < 0 ? CGROUP : PLACES))
         return STEP_DESCRIPTORS;
     if (jail->pinned && sched_setaffinity(0, sizeof jail->cpus, &jail->cpus))
         return STEP_LIMITS;
-    /* Tasks are counted for each user, and each user namespace: one of our own begins with none. */
+    /* Tasks are counted for each user, and each user namespace: one of our own begins with none. Where it has
+     * none, the kernel's bound is coarse, and what the meter sees is the exact one. */
     jail->tasks = jail->threads;
-    if (jail->profile == NATIVE && jail->threads > 1 && !(jail->layers & NAMESPACES))
-        jail->tasks += tasks_of_user();
+    if (jail->threads > 1 && !(jail->layers & NAMESPACES))
+        jail->tasks += tasks_of_all();
     return STARTED;
 }
 
@@ -240,6 +252,8 @@ static void be_keeper(struct jail *jail)
     sigprocmask(SIG_SETMASK, &none, NULL);
     for (int place = 0; place <= STATUS; place++)
         close(place);
+    if (jail->descriptors[5] >= 0)
+        close(CGROUP);
     watch(jail, meter, program, pidfd);
 }
 

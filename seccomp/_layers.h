@@ -28,18 +28,19 @@
 #endif
 
 enum { NAMESPACES = 1, LANDLOCK = 2, SECCOMP = 4 }; /* the optional layers, as bits */
-enum { NOBODY = 65534 };                            /* who a program is, inside and, under root, outside */
+enum { NOBODY = 65534 };                            /* who a program is, inside */
+enum { OWN_USERS = 0x7f000000 };                    /* and more: what programs are under root; nobody has these */
 enum { MOST_DESCRIPTORS = 8 }; /* three streams, and what Go's scheduler needs: epoll, a pipe or an event */
 
 /* Where a start can fail. The names are what Python shows; keep both lists alike. */
 enum step {
     STARTED, STEP_FORK, STEP_KEEPER, STEP_DESCRIPTORS, STEP_NAMESPACES, STEP_USER_MAP, STEP_ROOT, STEP_LIMITS,
     STEP_NO_NEW_PRIVS, STEP_LANDLOCK, STEP_CAPABILITIES, STEP_ORPHAN, STEP_SECCOMP, STEP_EXEC, STEP_METER,
-    STEP_COUNT
+    STEP_CGROUP, STEP_COUNT
 };
 static const char *const STEP_NAMES[STEP_COUNT] = {
     "started", "fork", "keeper", "descriptors", "namespaces", "user map", "empty root", "limits",
-    "no_new_privs", "landlock", "capabilities", "keeper lost", "seccomp", "exec", "meter"
+    "no_new_privs", "landlock", "capabilities", "keeper lost", "seccomp", "exec", "meter", "cgroup"
 };
 
 struct jail {
@@ -59,7 +60,7 @@ struct jail {
     uint64_t tasks;           /* what RLIMIT_NPROC must be for that many threads; the keeper finds out */
     pid_t parent;             /* who forks the keeper */
     char uid_map[48], gid_map[48];
-    int descriptors[5];       /* program, stdin, stdout, stderr, control */
+    int descriptors[6];       /* program, stdin, stdout, stderr, control; what to write to for a cgroup, or -1 */
     char *const *arguments;   /* NULL at its end */
 };
 
@@ -206,11 +207,11 @@ static int drop_capabilities(const struct jail *jail)
 
 static int install_filter(const struct jail *jail)
 {
+    const int profile = jail->profile == NATIVE && (jail->layers & NAMESPACES) ? NATIVE | ALONE : jail->profile;
     struct sock_filter code[FILTER_MOST];
     struct sock_fprog filter = {.filter = code};
 
-    filter.len = (unsigned short)assemble_filter(
-        code, jail->profile | (jail->layers & NAMESPACES && !(jail->profile & WASM) ? ALONE : 0), (uint32_t)getpid());
+    filter.len = (unsigned short)assemble_filter(code, profile, (uint32_t)getpid());
     return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) ? -1 : 0;
 }
 
@@ -254,11 +255,19 @@ static enum step confine(const struct jail *jail, int status)
     return STARTED;
 }
 
-/* From root to nobody. In system calls of its own: glibc's would wait for threads that a fork left behind. */
+/* From root to a user that nobody else is; to nobody where there are few users, as in some containers. In system
+ * calls of its own: glibc's would wait for threads that a fork left behind. */
 static int drop_root(void)
 {
-    return syscall(SYS_setgroups, 0, NULL) || syscall(SYS_setresgid, NOBODY, NOBODY, NOBODY)
-        || syscall(SYS_setresuid, NOBODY, NOBODY, NOBODY) ? -1 : 0;
+    const unsigned users[] = {OWN_USERS + (unsigned)getpid(), NOBODY};
+
+    if (syscall(SYS_setgroups, 0, NULL))
+        return -1;
+    for (int i = 0; i < 2; i++)
+        if (syscall(SYS_setresgid, users[i], users[i], users[i]) == 0
+            && syscall(SYS_setresuid, users[i], users[i], users[i]) == 0)
+            return 0;
+    return -1;
 }
 
 #endif

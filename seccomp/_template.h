@@ -1,5 +1,5 @@
-/* A template: a process in the jail that compiled one module and makes copies of itself, each of which runs the
- * module once. What came out of the compiler never leaves the jail, and is read back from nowhere.
+/* A template: a process in the jail that compiled one module and makes copies of itself, each of which runs
+ * the module once. What came out of the compiler never leaves the jail, and is read back from nowhere.
  *
  * A copy waits, closed in by a filter of its own, until the keeper (_template_keeper.h) hands it streams and
  * arguments: of these the template sees nothing. The keeper also sets the copy's limits, from outside.
@@ -17,9 +17,10 @@ enum { COPY_FD = PROGRAM_FD };     /* a copy's way to the keeper, where the temp
 enum { TEMPLATE_FD = PROGRAM_FD + 1 }; /* the template's */
 enum { TRAPPED = 134 };            /* the status of a program that trapped, as with wasmtime's own command */
 enum { MOST_ARGUMENTS = 1 << 16 };
+enum { MOST_WORDS = 1 << 14 };     /* bytes, which a pipe takes though nobody reads */
 #define WASM_STACK (UINT64_C(4) << 20)   /* bytes; the program has it besides its memory */
 #define RESERVATION (UINT64_C(4) << 30)  /* address space of a memory: no access needs to be checked then */
-#define OWN_MEMORY (UINT64_C(2) << 20)   /* what wasmtime needs to run a module, besides the module's memory */
+#define OWN_MEMORY (UINT64_C(2) << 20)   /* what wasmtime needs besides the module's memory */
 #define GUARD (UINT64_C(32) << 20)
 
 struct run_request { /* from the node to the keeper, and on to the copy; in the machine's own byte order */
@@ -65,7 +66,9 @@ static void fail_with(const char *what, const wasmtime_error *error, const wasm_
     else if (trap != NULL)
         wasm_trap_message(trap, &message);
     say_text(what);
-    say(message.data, message.size > 0 && message.data[message.size - 1] == '\0' ? message.size - 1 : message.size);
+    if (message.size > 0 && message.data[message.size - 1] == '\0')
+        message.size--;
+    say(message.data, message.size < MOST_WORDS ? message.size : MOST_WORDS); /* names may be any length */
     say_text("\n");
     _exit(status);
 }
@@ -155,7 +158,7 @@ static wasmtime_instance_pre *compile_module(void)
     return prepared;
 }
 
-/* One message with descriptors beside it, which take the lowest free numbers. Returns its length, 0 at the end. */
+/* One message with descriptors beside it, which take the lowest free numbers. Returns its length; 0: the end. */
 static ssize_t receive(int from, void *data, size_t size, unsigned descriptors)
 {
     union { struct cmsghdr header; char room[CMSG_SPACE(4 * sizeof(int))]; } control;

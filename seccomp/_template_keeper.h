@@ -1,8 +1,8 @@
-/* The keeper of a template and of its copies, which are the programs: all are its children. It hands each what it
- * runs with, stops and continues it, kills it, waits for it; and dies with the node, they with it.
+/* The keeper of a template and of its copies, which are the programs: all are its children. It hands each what
+ * it runs with, stops and continues it, kills it, waits for it; and dies with the node, they with it.
  *
- * The template read a stranger's module, and is believed nothing: who a copy is the kernel says, and that it is a
- * child; there are no more copies than were asked for; their limits are set from here.
+ * The template read a stranger's module, and is believed nothing: who a copy is the kernel says, and that it
+ * is a child; there are no more copies than were asked for; their limits are set from here.
  */
 #ifndef COREHOUR_TEMPLATE_KEEPER_H
 #define COREHOUR_TEMPLATE_KEEPER_H
@@ -11,6 +11,7 @@
 #include "_template.h"
 
 enum { MOST_RUNS = 256 }; /* of one module, at the same time */
+enum { REST_MS = 1 };     /* between a start and the next copy, unless it is asked for */
 enum { TEMPLATE_SOCKET = KEEPERS_STATUS };
 
 struct run {
@@ -27,6 +28,7 @@ static struct {
     bool ready, refused;     /* it compiled its module; the node asks for no more */
     int asked;               /* our end to a copy that was asked for, or -1 */
     struct run spare;        /* a copy that waits; `control` is the way to it */
+    uint64_t rest;           /* until when, in ns: copying would take the CPU from who begins to run */
     struct run runs[MOST_RUNS];
     unsigned count;
     cpu_set_t cpus;          /* all that a run may have */
@@ -132,7 +134,8 @@ static void hear_copy(void)
         kill(kept.template.pid, SIGKILL); /* it could not, or is not what it was */
         close(kept.asked);
     } else {
-        kept.spare = (struct run){who.pid, (int)syscall(SYS_pidfd_open, who.pid, 0), kept.asked, 0, NO_REASON};
+        int pidfd = (int)syscall(SYS_pidfd_open, who.pid, 0);
+        kept.spare = (struct run){who.pid, pidfd, kept.asked, 0, NO_REASON};
         set_limit(who.pid, RLIMIT_NPROC, 0);
         set_limit(who.pid, RLIMIT_NOFILE, STDIO);
     }
@@ -176,6 +179,7 @@ static void hear_request(void)
         run.control = fds[3];
         kept.runs[kept.count++] = run;
         kept.spare.pid = 0;
+        kept.rest = now(CLOCK_MONOTONIC) + REST_MS * UINT64_C(1000000);
     }
     for (int i = 0; i < STDIO; i++)
         close(fds[i]);
@@ -253,16 +257,18 @@ static void end_run(struct run *run)
 static void hear_template(void)
 {
     struct failure failure;
+    ssize_t length = recv(TEMPLATE_SOCKET, &failure, sizeof failure, MSG_DONTWAIT);
 
-    if (recv(TEMPLATE_SOCKET, &failure, sizeof failure, MSG_DONTWAIT) != sizeof failure) {
-        if (errno != EAGAIN && errno != EINTR)
-            kill(kept.template.pid, SIGKILL);
+    if (length < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (length != sizeof failure) {
+        kill(kept.template.pid, SIGKILL);
     } else if (failure.step != STARTED) {
         tell(CONTROL, (struct report){.kind = 'F', .step = failure.step, .value = failure.error});
     } else if (!kept.ready) {
         kept.ready = true;
         kept.template.cpu_seconds = 0;
-        set_limit(kept.template.pid, RLIMIT_CPU, RLIM_INFINITY); /* that was for compiling; copies would inherit it */
+        set_limit(kept.template.pid, RLIMIT_CPU, RLIM_INFINITY); /* or its copies would inherit it */
         tell(CONTROL, (struct report){
             .kind = 'S', .memory_kb = (int64_t)(statm(STATM_RESIDENT) - statm(STATM_SHARED)) >> 10});
     }
@@ -278,7 +284,7 @@ static void end_template(void)
         end_run(&kept.spare);
     }
     kill(kept.template.pid, SIGKILL);
-    end_run(&kept.template); /* and with it its socket to the node: what was asked for and not heard ends too */
+    end_run(&kept.template); /* with its socket to the node ends what was asked for and not heard yet */
     kept.refused = true;
 }
 
@@ -290,10 +296,13 @@ static void mind(void)
     while (kept.count || !kept.refused) {
         bool able = kept.template.pid && kept.ready;
         bool listen = able && kept.spare.pid && kept.count < MOST_RUNS;
+        bool lacking = able && kept.spare.pid == 0 && kept.asked < 0;
+        bool resting = lacking && now(CLOCK_MONOTONIC) < kept.rest;
+        int pause = next_look();
 
-        if (able && kept.spare.pid == 0 && kept.asked < 0)
+        if (lacking && !resting)
             ask_for_copy();
-        events[0] = (struct pollfd){kept.refused ? -1 : CONTROL, listen ? POLLIN : 0, 0};
+        events[0] = (struct pollfd){kept.refused ? -1 : CONTROL, listen || resting ? POLLIN : 0, 0};
         events[1] = (struct pollfd){kept.template.pid ? TEMPLATE_SOCKET : -1, POLLIN, 0};
         events[2] = (struct pollfd){kept.template.pid ? kept.template.pidfd : -1, POLLIN, 0};
         events[3] = (struct pollfd){kept.asked, POLLIN, 0};
@@ -303,7 +312,9 @@ static void mind(void)
             events[6 + 2 * i] = (struct pollfd){kept.runs[i].pidfd, POLLIN, 0};
         }
         unsigned count = kept.count;
-        if (poll(events, 5 + 2 * count, next_look()) < 0 && errno != EINTR)
+        if (resting && (pause < 0 || pause > REST_MS))
+            pause = REST_MS;
+        if (poll(events, 5 + 2 * count, pause) < 0 && errno != EINTR)
             break;
         for (unsigned i = count; i-- > 0;) { /* backwards: the last takes the place of one that ended */
             if (events[5 + 2 * i].revents)
@@ -311,6 +322,7 @@ static void mind(void)
             if (events[6 + 2 * i].revents) {
                 end_run(&kept.runs[i]);
                 kept.runs[i] = kept.runs[--kept.count];
+                kept.rest = 0; /* the CPU is free */
             }
         }
         if (events[1].revents & POLLIN)
@@ -320,130 +332,18 @@ static void mind(void)
         if (events[0].revents) {
             if (listen)
                 hear_request();
+            else if (events[0].revents & POLLIN)
+                kept.rest = 0; /* somebody asks already */
             else
                 kept.refused = true; /* hung up */
         }
-        if (events[4].revents && kept.spare.pid && kept.template.pid) /* no copy ends by itself before it runs */
-            end_template();
+        if (events[4].revents && kept.spare.pid && kept.template.pid)
+            end_template(); /* no copy ends by itself before it runs */
         if ((events[2].revents || kept.refused) && kept.template.pid)
             end_template();
     }
     kill(0, SIGKILL); /* the whole session: whoever is left, and itself */
     _exit(0);
-}
-
-/* In the template's process: confines itself, compiles, copies itself. Never returns. */
-static void start_template(const struct jail *jail)
-{
-    struct failure failure = {STARTED, 0};
-    int statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-    sigset_t none;
-
-    close(CONTROL);
-    close(KEEPERS_STATUS);
-    all_signals(SIG_DFL);
-    for (int i = 0; i < TRAP_COUNT; i++)
-        sigaction(TRAPS[i], &trap_handlers[i], NULL);
-    signal(SIGQUIT, SIG_IGN);
-    signal(SIGPIPE, SIG_IGN); /* WASI has no signals: a reader that is gone is an error */
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    if (statm < 0 || !hand_over(STATUS, "", 1, &statm, 1))
-        _exit(126);
-    close(statm);
-    failure.step = confine(jail, STATUS);
-    if (failure.step == STARTED)
-        be_template(&failure, sizeof failure);
-    failure.error = errno;
-    if (write(STATUS, &failure, sizeof failure) < 0)
-        _exit(126);
-    _exit(127);
-}
-
-static void give_up(enum step step) __attribute__((noreturn));
-static void give_up(enum step step)
-{
-    tell(CONTROL, (struct report){.kind = 'F', .step = (int32_t)step, .value = errno});
-    kill(0, SIGKILL);
-    _exit(1);
-}
-
-/* The first process of the namespaces: they end when it does. It does nothing. */
-static void be_init(const struct jail *jail) __attribute__((noreturn));
-static void be_init(const struct jail *jail)
-{
-    struct jail own = *jail;
-
-    own.profile = WASM;
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) || prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
-        || write_file("/proc/self/oom_score_adj", "1000") || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        || ((jail->layers & LANDLOCK) && landlock()) || drop_capabilities(jail)
-        || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) || die_with_keeper(STATUS)
-        || ((jail->layers & SECCOMP) && install_filter(&own)) || write(STATUS, "", 1) != 1)
-        _exit(1);
-    for (int fd = 0; fd < PLACES; fd++)
-        close(fd);
-    for (;;)
-        ppoll(NULL, 0, NULL, NULL);
-}
-
-static void start_init(const struct jail *jail)
-{
-    int pidfd;
-    char byte;
-
-    kept.init = fork_with(CLONE_PIDFD, &pidfd);
-    if (kept.init == 0)
-        be_init(jail);
-    if (kept.init < 0)
-        give_up(STEP_NAMESPACES);
-    struct pollfd events[2] = {{TEMPLATE_SOCKET, POLLIN, 0}, {pidfd, POLLIN, 0}};
-    while (poll(events, 2, -1) < 0 && errno == EINTR)
-        ;
-    if (!events[0].revents || read(TEMPLATE_SOCKET, &byte, 1) != 1)
-        give_up(STEP_NAMESPACES);
-    close(pidfd);
-}
-
-/* In the keeper's process. Never returns. */
-static void be_template_keeper(struct jail *jail)
-{
-    const int apart = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS
-        | CLONE_NEWCGROUP;
-    const bool pinned = jail->pinned;
-    char byte;
-
-    all_signals(SIG_IGN);
-    signal(SIGCHLD, SIG_DFL);
-    jail->pinned = false; /* the template alone is, while it compiles */
-    enum step step = prepare_keeper(jail);
-    jail->pinned = pinned;
-    if (step != STARTED) {
-        struct report report = {.kind = 'F', .step = (int32_t)step, .value = errno};
-        send(step == STEP_LIMITS ? CONTROL : jail->descriptors[4], &report, sizeof report, MSG_NOSIGNAL);
-        _exit(1);
-    }
-    kept.asked = -1;
-    if (sched_getaffinity(0, sizeof kept.cpus, &kept.cpus))
-        give_up(STEP_LIMITS);
-    if ((jail->layers & NAMESPACES) && unshare(apart))
-        give_up(STEP_NAMESPACES);
-    if (jail->layers & NAMESPACES)
-        start_init(jail);
-    kept.template = (struct run){0, -1, CONTROL, jail->cpu_seconds, NO_REASON};
-    kept.template.pid = fork_with(CLONE_PIDFD, &kept.template.pidfd);
-    if (kept.template.pid == 0)
-        start_template(jail);
-    if (kept.template.pid < 0)
-        give_up(STEP_FORK);
-    if (jail->pinned && sched_setaffinity(kept.template.pid, sizeof jail->cpus, &jail->cpus))
-        give_up(STEP_LIMITS);
-    for (int place = 0; place <= STATUS; place++)
-        close(place);
-    kept.statm = 0; /* the lowest that is free */
-    if (receive(TEMPLATE_SOCKET, &byte, 1, 1) != 1)
-        give_up(STEP_KEEPER);
-    mind();
 }
 
 #endif

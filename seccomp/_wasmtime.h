@@ -1,7 +1,8 @@
-/* The few functions of wasmtime's C interface that are used here, found in the library of its wheel at run time.
+/* The few functions of wasmtime's C interface that are used here, found in the library of its wheel at run
+ * time.
  *
- * Declared by hand, for the wheel brings no headers: as in version 50 (WASMTIME_MAJOR), whose layouts these are.
- * Who loads it must know that it is that version.
+ * Declared by hand, for the wheel brings no headers: as in version 50 (WASMTIME_MAJOR), whose layouts these
+ * are. Who loads it must know that it is that version.
  */
 #ifndef COREHOUR_WASMTIME_H
 #define COREHOUR_WASMTIME_H
@@ -44,7 +45,7 @@ struct wasmtime_extern {
 };
 union wasmtime_value { int32_t i32; uint32_t u32; int64_t i64; uint64_t u64; uint8_t v128[16]; };
 
-typedef wasm_trap *wasmtime_callback(void *self, wasmtime_caller *caller, union wasmtime_value *values, size_t count);
+typedef wasm_trap *wasmtime_callback(void *self, wasmtime_caller *, union wasmtime_value *values, size_t count);
 
 #define WASMTIME(F) \
     F(wasm_config *, wasm_config_new, (void)) \
@@ -74,8 +75,8 @@ typedef wasm_trap *wasmtime_callback(void *self, wasmtime_caller *caller, union 
     F(void, wasm_valtype_vec_new, (struct wasm_valtypes *, size_t, wasm_valtype *const *)) \
     F(wasm_functype *, wasm_functype_new, (struct wasm_valtypes *, struct wasm_valtypes *)) \
     F(wasmtime_error *, wasmtime_linker_define_func_unchecked, \
-      (wasmtime_linker *, const char *, size_t, const char *, size_t, const wasm_functype *, wasmtime_callback *, \
-       void *, void (*)(void *))) \
+      (wasmtime_linker *, const char *, size_t, const char *, size_t, const wasm_functype *, \
+       wasmtime_callback *, void *, void (*)(void *))) \
     F(wasmtime_error *, wasmtime_module_new, (wasm_engine *, const uint8_t *, size_t, wasmtime_module **)) \
     F(void, wasmtime_module_exports, (const wasmtime_module *, struct wasm_exporttypes *)) \
     F(const struct wasm_bytes *, wasm_exporttype_name, (const wasm_exporttype *)) \
@@ -89,13 +90,15 @@ typedef wasm_trap *wasmtime_callback(void *self, wasmtime_caller *caller, union 
     F(wasmtime_error *, wasmtime_instance_pre_instantiate, \
       (const wasmtime_instance_pre *, wasmtime_context *, struct wasmtime_instance *, wasm_trap **)) \
     F(bool, wasmtime_instance_export_get, \
-      (wasmtime_context *, const struct wasmtime_instance *, const char *, size_t, struct wasmtime_extern *)) \
+      (wasmtime_context *, const struct wasmtime_instance *, const char *, size_t, \
+       struct wasmtime_extern *)) \
     F(bool, wasmtime_caller_export_get, (wasmtime_caller *, const char *, size_t, struct wasmtime_extern *)) \
     F(wasmtime_context *, wasmtime_caller_context, (wasmtime_caller *)) \
     F(uint8_t *, wasmtime_memory_data, (const wasmtime_context *, const struct wasmtime_memory *)) \
     F(size_t, wasmtime_memory_data_size, (const wasmtime_context *, const struct wasmtime_memory *)) \
     F(wasmtime_error *, wasmtime_func_call, \
-      (wasmtime_context *, const struct wasmtime_function *, const void *, size_t, void *, size_t, wasm_trap **)) \
+      (wasmtime_context *, const struct wasmtime_function *, const void *, size_t, void *, size_t, \
+       wasm_trap **)) \
     F(void, wasmtime_error_message, (const wasmtime_error *, struct wasm_bytes *)) \
     F(void, wasm_trap_message, (const wasm_trap *, struct wasm_bytes *))
 

@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from seccomp.cgroups import Group, find_place
 from seccomp.layers import Report, mask
 from seccomp.program import JailError, Limits, Program, ZygoteLostError, wake
 
@@ -52,6 +53,10 @@ class Launcher:
         self._kind = kind
         self._rest = rest
         self._layers = mask(report)
+        # A copy of a wasm template cannot begin in a group of its own, and to be moved would take it longer
+        # than to start; nor does it need one: it makes no threads, and has no memory but by limits that hold.
+        grouped = kind != "wasm" and any(layer.name == "cgroup" and layer.works for layer in report.layers)
+        self._place = find_place() if grouped else None
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._turn = asyncio.Lock()
@@ -65,7 +70,11 @@ class Launcher:
             return await self._start_once(program, request, limits)
 
     async def _start_once(self, program: bytes, request: bytes, limits: Limits) -> Program:
-        with open_program(Program, limits) as (running, theirs):
+        with open_program(Program, limits) as (running, theirs), ExitStack() as joined:
+            if self._place is not None:
+                running.group = group = Group(self._place, limits, self._threads(limits))
+                joined.callback(group.close)
+                theirs.append(group.join)
             await self.send(request, program, theirs)
         try:
             await running.started()
@@ -73,6 +82,9 @@ class Launcher:
             running.close()
             raise
         return running
+
+    def _threads(self, limits: Limits) -> int:
+        return limits.threads if self._kind == "native" else 1
 
     async def close(self) -> None:
         """End the zygote; its programs end with it."""
@@ -85,7 +97,7 @@ class Launcher:
         request = {
             "layers": self._layers,
             "memory": limits.memory_mb << 20,
-            "threads": limits.threads,
+            "threads": self._threads(limits),
             "cpu_s": limits.cpu_s,
             "nice": limits.nice,
             "idle": limits.idle,

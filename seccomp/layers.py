@@ -3,11 +3,13 @@
 import errno
 import json
 import subprocess
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from seccomp import _jail
-from seccomp.program import JailError
+from seccomp.cgroups import Group, find_place
+from seccomp.program import JailError, Limits
 
 _BITS = {"namespaces": _jail.NAMESPACES, "landlock": _jail.LANDLOCK, "seccomp": _jail.SECCOMP}
 _LEVELS = {"A": ("namespaces", "landlock", "seccomp"), "B": ("landlock", "seccomp"), "C": ("seccomp",)}
@@ -34,14 +36,16 @@ class Report:
         """Return one line: what stands in the way of level `least`, or "" if nothing does."""
         if self.level and self.level <= least:
             return ""
-        return "; ".join(f"{layer.name}: {layer.why}" for layer in self.layers if not layer.works)
+        matter = (layer for layer in self.layers if not layer.works and layer.name != "cgroup")
+        return "; ".join(f"{layer.name}: {layer.why}" for layer in matter)
 
 
 def probe(at_most: str = "A") -> Report:
     """Try every layer in a process of its own, with the code that a start uses, and say what works.
 
-    `at_most` (A, B, C) leaves out the layers above that level. Takes some 50 ms, blocking. JailError if
-    Python itself cannot be started for it.
+    `at_most` (A, B, C) leaves out the layers above that level. Cgroups do not change the level; to try them
+    may move this process into a new group, once. Takes some 50 ms, blocking. JailError if Python itself
+    cannot be started for it.
     """
     if at_most not in _LEVELS:
         raise ValueError(f"at_most is {at_most!r}: must be A, B or C")
@@ -52,6 +56,7 @@ def probe(at_most: str = "A") -> Report:
             layers.append(Layer(name, False, f"left out: the level was to be at most {at_most}"))
         else:
             layers.append(_layer(name, found.get(name)))
+    layers.append(_cgroup_layer(found.get("cgroup")))
     works = {layer.name for layer in layers if layer.works}
     levels = [level for level, needs in _LEVELS.items() if works >= {"user", *needs}]
     return Report(tuple(layers), levels[0] if levels else "")
@@ -65,25 +70,42 @@ def mask(report: Report) -> int:
 def _try_layers() -> dict[str, tuple[str, int]]:
     from seccomp.launcher import zygote_command, zygote_environment
 
-    done = subprocess.run(
-        zygote_command("probe"),
-        env=zygote_environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        cwd="/",
-        timeout=60,
-        check=False,
-    )
+    place = find_place()
+    with ExitStack() as after:
+        join = -1
+        if place.path:
+            group = Group(place, Limits(64), 8)
+            after.callback(group.remove)
+            join = group.join
+        done = subprocess.run(
+            zygote_command("probe", str(join)),
+            env=zygote_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            pass_fds=[join] if place.path else [],
+            cwd="/",
+            timeout=60,
+            check=False,
+        )
     if done.returncode != 0:
         raise JailError(f"the probe of the jail failed: {done.stderr.decode(errors='replace').strip()}")
     return {name: (step, error) for name, (step, error) in json.loads(done.stdout).items()}
+
+
+def _cgroup_layer(found: tuple[str, int] | None) -> Layer:
+    if found is None:
+        why = find_place().why or "not tried, for want of an ordinary user"
+        return Layer("cgroup", False, f"{why}; memory and threads are bounded without it")
+    return _layer("cgroup", found)
 
 
 def _user_layer(found: tuple[str, int]) -> Layer:
     if found[0] == "started":
         return Layer("user", True, "programs run as an ordinary user")
     return Layer(
-        "user", False, f"root here cannot become user 65534 ({_name(found[1])}): run it as an ordinary user"
+        "user",
+        False,
+        f"root here cannot become an ordinary user ({_name(found[1])}): run it as one",
     )
 
 
@@ -93,7 +115,10 @@ def _layer(name: str, found: tuple[str, int] | None) -> Layer:
     step, error = found
     if step == "started":
         return Layer(name, True, _DOES[name])
-    return Layer(name, False, f"failed at {step} ({_name(error)}): {_REMEDY[name](error)}")
+    remedy = _REMEDY[name](error)
+    if step == "meter":
+        remedy = "a program's memory cannot be seen here: mount /proc without hidepid"
+    return Layer(name, False, f"failed at {step} ({_name(error)}): {remedy}")
 
 
 def _name(error: int) -> str:
@@ -133,9 +158,19 @@ def _setting(name: str) -> str:
         return ""  # this kernel has no such setting
 
 
+def _cgroup_remedy(error: int) -> str:
+    return "this kernel is too old to hand one on, or some rule forbids it; start it as an ordinary user"
+
+
 _DOES = {
     "namespaces": "own user, processes, network, empty root directory",
     "landlock": "no file, no port, even if one could be named",
     "seccomp": "no system call but those for computing",
+    "cgroup": "memory and threads bounded by the kernel too",
 }
-_REMEDY = {"namespaces": _namespaces_remedy, "landlock": _landlock_remedy, "seccomp": _seccomp_remedy}
+_REMEDY = {
+    "namespaces": _namespaces_remedy,
+    "landlock": _landlock_remedy,
+    "seccomp": _seccomp_remedy,
+    "cgroup": _cgroup_remedy,
+}

@@ -90,6 +90,19 @@ class Exit:
     why: str
 
 
+class Cgroup(Protocol):
+    """What a program's end asks its cgroup, if it has one (`cgroups.Group`)."""
+
+    def memory_kb(self) -> int:
+        """The most memory it had, in KiB; 0 if nobody knows."""
+
+    def ran_out(self) -> bool:
+        """Did the kernel kill it for its memory?"""
+
+    def remove(self) -> None:
+        """Remove it; it can be done twice."""
+
+
 class Runtime(Protocol):
     """Starts programs of one kind; `tag` is how the market calls that kind (R29)."""
 
@@ -113,6 +126,7 @@ class Program:
 
     def __init__(self, stdin: int, stdout: int, stderr: int, control: socket.socket, limits: Limits) -> None:
         """Take over the node's ends of the three pipes and of the keeper's socket."""
+        self.group: Cgroup | None = None  # of its own, where there are any; removed at its end
         self._limits = limits
         self._deadlines: list[Deadline] = []
         self._loop = asyncio.get_running_loop()
@@ -298,7 +312,9 @@ class Program:
         limits = self._limits
         if number == signal.SIGSYS:
             return "killed by seccomp (SIGSYS)"
-        if reason == _jail.TOO_MUCH_MEMORY:
+        if reason == _jail.TOO_MUCH_MEMORY or (
+            number == signal.SIGKILL and self.group is not None and self.group.ran_out()
+        ):
             return f"killed at its memory limit of {limits.memory_mb} MiB"
         if reason == _jail.TOO_MANY_THREADS:
             return f"killed at its limit of {limits.threads} threads"
@@ -328,6 +344,9 @@ class Program:
         self._loop.remove_reader(self._control.fileno())
         self._control.close()
         self._fail(JailError("it was closed before it ran"))
+        if self.group is not None:
+            memory_kb = self.group.memory_kb() or memory_kb
+            self.group.remove()
         out = self._out + sum(_unread(self._fds[name]) for name in ("stdout", "stderr") if name in self._fds)
         self._ended.set_result(Exit(status, number, cpu_us, memory_kb, self._in, out, why))
 

@@ -30,6 +30,8 @@ class Template(Program):
         try:
             async with asyncio.timeout(MOST_COMPILE_WALL_S):
                 await self.started()
+            for name in list(self._fds):  # a template that is ready has nothing to say
+                self._close_fd(name)
         except TimeoutError:
             raise JailError(f"module: compiling took more than {MOST_COMPILE_WALL_S:g} s") from None
         except ZygoteLostError:
@@ -73,7 +75,8 @@ class Template(Program):
         said = b""
         while piece := await self.read_stderr(1 << 16):
             said = (said + piece)[:_MOST_WHY]
-        text = " ".join(said.decode(errors="replace").split())
+        text = "".join(c if c.isprintable() else " " for c in said.decode(errors="replace"))
+        text = " ".join(text.split())
         if end.signal is not None:
             most = f"with at most {self._limits.memory_mb} MiB" + (f": {text}" if text else "")
             return f"module: its compiler was {end.why}, {most}"

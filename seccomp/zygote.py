@@ -1,7 +1,8 @@
 """The zygote: a process that knows no secrets and forks keepers, each with one jailed program.
 
 Its node starts it (launcher.py), or the probe does (layers.py). One packet on its socket is one start: JSON,
-with five descriptors beside it. It ends when the socket does, or when its parent dies.
+with five descriptors beside it, or six where the program gets a cgroup. It ends when the socket does, or when
+its parent dies.
 """
 
 import importlib
@@ -34,7 +35,7 @@ def main(arguments: list[str]) -> None:
     """Be what the arguments ask for: `probe`, or a kind, its socket and its parent's process id."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers are nobody's to wait for
     if arguments[0] == "probe":
-        print(json.dumps(probe()))
+        print(json.dumps(probe(int(arguments[1]))))
     else:
         serve(arguments[0], socket.socket(fileno=int(arguments[1])), int(arguments[2]), arguments[3:])
 
@@ -50,7 +51,7 @@ def serve(kind: str, requests: socket.socket, parent: int, rest: list[str]) -> N
     os.environ.clear()
     _jail.settle(parent)
     while True:
-        packet, fds, _, _ = socket.recv_fds(requests, _PACKET_MOST, 5)
+        packet, fds, _, _ = socket.recv_fds(requests, _PACKET_MOST, 6)
         if not packet:
             return
         request = json.loads(packet)
@@ -66,8 +67,9 @@ def serve(kind: str, requests: socket.socket, parent: int, rest: list[str]) -> N
             os.close(fd)
 
 
-def probe() -> dict[str, tuple[str, int]]:
-    """Try each layer by itself; for each, the step at which it failed ("started": it did not) and errno."""
+def probe(join: int) -> dict[str, tuple[str, int]]:
+    """Try each layer by itself; for each, the step at which it failed ("started": it did not) and errno.
+    `join` is a cgroup to try too, or -1."""
     try:
         _jail.settle(os.getppid())
     except OSError as error:
@@ -78,7 +80,9 @@ def probe() -> dict[str, tuple[str, int]]:
         ("landlock", _jail.LANDLOCK),
         ("seccomp", _jail.SECCOMP),
     ):
-        found[name] = _try_layer(bit)
+        found[name] = _try_layer(bit, -1)
+    if join >= 0:
+        found["cgroup"] = _try_layer(0, join)
     return found
 
 
@@ -111,15 +115,15 @@ def _start(profile: int, request: dict[str, Any], fds: list[int]) -> int:
         cpus=tuple(request["cpus"]),
         # of a list: tuples of generators are kept for reuse, thousands of them
         arguments=tuple([argument.encode() for argument in request["arguments"]]),
-        descriptors=tuple(fds),
+        descriptors=(*fds, -1)[:6],
     )
 
 
-def _try_layer(bit: int) -> tuple[str, int]:
+def _try_layer(bit: int, join: int) -> tuple[str, int]:
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, its:
-        descriptors = (null, null, null, null, its.fileno())
+        descriptors = (null, null, null, null, its.fileno(), join)
         _jail.start(
             profile=_jail.NATIVE,
             layers=bit,

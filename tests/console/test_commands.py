@@ -121,6 +121,23 @@ def test_what_is_missing_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest
     assert "no market's log here" in asked("audit", *data, status=1)["error"]
 
 
+def test_an_exchange_with_a_wrong_key_is_told_which_file_and_what_to_do(
+    market: Market, tmp_path: Path
+) -> None:
+    stranger = tmp_path / "stranger.nk"
+    Key.make().save(stranger)
+    for path, why in (
+        (stranger, "does not know this key"),
+        (market.data / "keys/operator.nk", "does not admit this key as an exchange"),
+        (market.data / "keys/projections.nk", "does not admit this key as an exchange"),
+    ):
+        said = exchange("serve", "--data", market.data, "--creds", path, status=1)
+        assert said == (
+            f"error: {path}: {market.server} {why}; give the exchange's seed file, keys/exchange.nk of the "
+            "market's data, with --creds\n"
+        )
+
+
 def test_data_that_was_typed_wins_over_the_environment(
     market: Market, monkeypatch: pytest.MonkeyPatch
 ) -> None:

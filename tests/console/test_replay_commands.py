@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import json
 import os
+import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -17,18 +19,25 @@ from typing import Any
 import duckdb
 import pytest
 import typer
+from msgspec.structs import replace
 
 from bench.log_made import make
 from console.data_directory import closing, log_of
+from console.history_tables import said
 from console.market import Market
 from console.moments import parse_moment, spoken
 from events.archive import Archive
 from events.archiving import copy
+from events.cli import Json, application
 from events.client import Client
+from events.commit import FIRST, Assembler, decode, encode, parts
 from events.keys import Key
 from events.log import connect
+from events.records import ClockMoved
 from events.source import ServerLog
 from events.subjects import CLIENT
+from events.wire import Stored, sha256
+from exchange.state import State
 from projections.replay import Until
 from tests.console.test_commands import asked, exchange
 
@@ -134,6 +143,17 @@ def test_replay_says_what_the_live_market_said_wherever_it_reads(
     assert "there is no archive" in asked("replay", "--archive", data, status=1)["error"]
 
 
+def test_a_seed_that_is_given_is_used_instead_of_the_operators(
+    at_rest: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    data, given = tmp_path / "market", tmp_path / "given.nk"
+    shutil.copytree(at_rest[0], data)
+    (data / "keys/operator.nk").rename(given)
+    for command in ("replay", "audit", "check"):
+        assert "keys/operator.nk" in asked(command, "--data", data, status=1)["error"]
+        asked(command, "--data", data, "--creds", given)
+
+
 def test_moments(at_rest: tuple[Path, dict[str, Any]], archive: Path) -> None:
     """A commit, a time in UTC or elsewhere, and market time."""
     where = ("--archive", archive)
@@ -175,6 +195,7 @@ def test_a_moment_that_is_none() -> None:
         with pytest.raises(typer.BadParameter):
             parse_moment(text)
     assert (spoken(0), spoken(1_000_000)) == ("-", "1970-01-01T00:00:01+00:00")
+    assert spoken(2**62) == "4611686018427387904 µs after 1970"  # a falsified log may say so
 
 
 def test_a_sqlite_file(at_rest: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
@@ -232,6 +253,29 @@ def test_where_two_logs_differ(at_rest: tuple[Path, dict[str, Any]], archive: Pa
     assert found["commits"] > 0 and found["event"]["b"] is None and found["event"]["a"] is not None
     shown = exchange("diff", shorter, longer, status=1)
     assert "are the same, byte for byte" in shown and "first event that differs, a: no event" in shown
+    shown = exchange("diff", longer, other, status=1)
+    assert "machine_stated: account U" in shown and "a: number 1, previous 0000" in shown
+    assert not re.search(r"None|True|False|['{}()]|\[\]", shown), shown
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("price", 1_500_000, "1.500000"),
+        ("only", [], "none"),
+        ("flags", ["a", "b"], "a b"),
+        ("minimums", {"memory_mb": 512, "reputation": 500_000}, "memory_mb=512 reputation=50.0 %"),
+        ("expires_us", 0, "never"),
+        ("until_us", 1_500_000, "1.500 s"),
+        ("matched", None, "-"),
+        ("answers", [["", 7, None, 0, 0]], '[["",7,null,0,0]]'),
+        ("started", True, "yes"),
+        ("machine", "", "-"),
+        ("size", 3, "3"),
+    ],
+)
+def test_a_member_as_a_person_reads_it(name: str, value: object, shown: str) -> None:
+    assert said(name, value) == shown
 
 
 def test_parquet(at_rest: tuple[Path, dict[str, Any]], archive: Path, tmp_path: Path) -> None:
@@ -245,6 +289,39 @@ def test_parquet(at_rest: tuple[Path, dict[str, Any]], archive: Path, tmp_path: 
     assert "is there already" in again["error"]
     part = asked("export", "--archive", archive, "--parquet", tmp_path / "part", "--until", "1")
     assert part["rows"]["trades"] == 0 and part["commit"] == 1
+
+
+@pytest.mark.parametrize(
+    "words", ["replay --json", "replay --sqlite NEW", "export --parquet NEW", "diff 1 9 --json"]
+)
+def test_a_number_beyond_64_bits_is_a_falsified_log(archive: Path, tmp_path: Path, words: str) -> None:
+    """Whoever can make commits, digests and all, writes one into each movement of the clock."""
+    falsified, state, before = tmp_path / "falsified", State(), FIRST
+    messages: list[Stored] = []
+    assembler = Assembler()
+    for stored in Archive(archive).journal():
+        body = assembler.add(stored.data)
+        assert body is not None, "no commit is that large"
+        commit = decode(body)
+        events = tuple(
+            (request, replace(event, now_us=2**70) if isinstance(event, ClockMoved) else event)
+            for request, event in commit.events
+        )
+        for _, event in events:
+            state.fold(event)
+        body = encode(replace(commit, previous=before, events=events, digest=state.digest.take()))
+        (part,) = parts(body)
+        messages.append(stored._replace(data=part))
+        before = sha256(body)
+    Archive(falsified).append_journal(messages)
+    line = words.replace("NEW", str(tmp_path / "new")).split()
+    done = subprocess.run(
+        [sys.executable, "-m", "console", *line, "--archive", str(falsified)],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    told = done.stdout if "--json" in words else done.stderr
+    assert done.returncode == 1 and "64 bits" in told and told.count("\n") == 1
+    assert list(tmp_path.iterdir()) == [falsified]
 
 
 def test_without_pyarrow_it_says_how_to_get_it(archive: Path, tmp_path: Path) -> None:
@@ -289,8 +366,7 @@ def test_ctrl_c_leaves_nothing_and_says_so(large: Path, tmp_path: Path, option: 
     command = "export" if option == "--parquet" else "replay"
     target = tmp_path / "then"
     with started(command, "--archive", str(large), option, str(target)) as process:
-        partial = Path(f"{target}.partial")
-        while not partial.exists() and process.poll() is None:
+        while not list(tmp_path.glob("then.*.partial")) and process.poll() is None:
             time.sleep(0.01)
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)
@@ -298,6 +374,51 @@ def test_ctrl_c_leaves_nothing_and_says_so(large: Path, tmp_path: Path, option: 
     assert process.returncode == 130 and out == ""
     assert errors.startswith("error: stopped; ") and errors.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("audit", "--archive", "LARGE"), "not all was looked at"),
+        (("archive", "LARGE", "--verify"), "not all was looked at"),
+        (("diff", "1", "2026-01-01", "--archive", "LARGE"), "nothing was compared"),
+    ],
+)
+def test_ctrl_c_is_one_line(large: Path, words: tuple[str, ...], said: str) -> None:
+    """It comes when the command has opened the archive, and is at work."""
+    with started(*(str(large) if word == "LARGE" else word for word in words)) as process:
+        while not reads(process.pid, large) and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=60)
+    assert (process.returncode, out, errors) == (130, "", f"error: stopped; {said}\n")
+
+
+def reads(pid: int, directory: Path) -> bool:
+    """Whether a process has a file in a directory open."""
+    with contextlib.suppress(OSError):
+        return any(Path(os.readlink(file)).parent == directory for file in Path(f"/proc/{pid}/fd").iterdir())
+    return False
+
+
+def test_ctrl_c_in_any_other_command_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    stopped = application("Stops.")
+
+    @stopped.command()
+    def one(as_json: Json = False) -> None:
+        raise KeyboardInterrupt
+
+    @stopped.command()
+    def other() -> None:
+        pass
+
+    for words, line in (
+        (["one"], ("", "error: stopped\n")),
+        (["one", "--json"], ('{"error":"stopped"}\n', "")),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            stopped(words)
+        assert ended.value.code == 130 and capsys.readouterr() == line
 
 
 def test_ctrl_c_while_reading_a_server_leaves_no_server_behind(
@@ -311,7 +432,7 @@ def test_ctrl_c_while_reading_a_server_leaves_no_server_behind(
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=60)
         assert process.returncode in (0, 130, -signal.SIGINT)
-        assert not os.path.exists(f"{tmp_path}/tables.partial")
+        assert not list(tmp_path.glob("*.partial"))
         for path in (tmp_path / "tables").glob("*"):
             path.unlink()
     assert asked("replay", "--data", data)["commit"] > 0

@@ -245,6 +245,16 @@ def test_a_writer_that_is_killed_leaves_a_good_archive(tmp_path: Path, at: int) 
     assert not list(tmp_path.glob("*.part"))
 
 
+def test_what_is_somebody_elses_is_not_removed(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    left = tmp_path / "a" / f"intake-{1:020}.part"  # of a writer that died
+    others = [tmp_path / "a" / name for name in ("notes.part", "intake-1.part", f"x-intake-{1:020}.part")]
+    for file in (left, *others):
+        file.touch()
+    filled(tmp_path / "a")
+    assert not left.exists() and all(file.exists() for file in others)
+
+
 @pytest.mark.usefixtures("small")
 def test_any_part_of_an_unfinished_file_is_passed_over(tmp_path: Path) -> None:
     archive = filled(tmp_path, 24)

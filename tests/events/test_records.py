@@ -16,6 +16,7 @@ from events import commit as c
 from events.records import BANK, EVENTS, FEES, MEMBERS, BadRecordError, Event, Frozen, event_of
 from events.refusals import CODES, explain
 from events.requests import KINDS
+from events.terminal import MOST_TEXT
 from events.wire import RequestsHash, dumps, loads, sha256
 from tests.events.strategies import any_json, events
 
@@ -140,6 +141,17 @@ def test_what_is_no_part_is_a_bad_record(message: bytes) -> None:
 def test_what_is_no_commit_is_a_bad_record(body: bytes) -> None:
     with pytest.raises(BadRecordError):
         c.decode(body)
+
+
+def test_a_body_is_refused_in_one_line_whoever_reads_it() -> None:
+    for body in (b'{"commit":', b"\xff", b"[" * 100_000, dumps({"commit": "a\nb\x1b[2J" * 200})):
+        texts = set[str]()
+        for read in (c.decode, c.heading):
+            with pytest.raises(BadRecordError) as refused:
+                read(body)
+            texts.add(str(refused.value))
+        (text,) = texts
+        assert text.isprintable() and len(text) <= MOST_TEXT
 
 
 def test_a_commit_of_other_rules_is_a_bad_record() -> None:

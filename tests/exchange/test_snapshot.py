@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Iterator
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from hashlib import sha256
@@ -103,7 +104,8 @@ def test_a_writer_goes_on_from_a_snapshot_as_if_it_had_never_stopped(
 
 def test_the_newest_are_kept_and_what_the_dead_left_is_removed(history: History, tmp_path: Path) -> None:
     left, ours = tmp_path / f"0.{2**22 + 1}.draft", tmp_path / f"0.{os.getpid()}.draft"
-    for draft in (left, ours):
+    others = [tmp_path / "a.4194305.draft", tmp_path / "notes.draft"]
+    for draft in (left, ours, *others):
         draft.touch()
     made = [
         snapshot.write(tmp_path, header, rows(state))
@@ -112,7 +114,7 @@ def test_the_newest_are_kept_and_what_the_dead_left_is_removed(history: History,
     ]
     assert snapshot.kept(tmp_path) == made[: -snapshot.KEPT - 1 : -1]
     assert {path.suffix for path in tmp_path.iterdir()} == {".snapshot", ".draft"}
-    assert not left.exists() and ours.exists()
+    assert not left.exists() and all(draft.exists() for draft in (ours, *others))
 
 
 def refused(path: Path) -> bool:
@@ -207,14 +209,16 @@ def test_a_follower_begins_with_the_newest_that_verifies(
         if state.rules > 1:
             snapshot.write(directory, header, rows(state))
     newest, middle, oldest = snapshot.kept(directory)
+    theirs = tmp_path / "theirs"
+    shutil.copytree(directory, theirs)
     caplog.set_level(logging.INFO, "exchange")
 
     async def run() -> None:
         async with log_of(server, bodies) as nc:
 
-            async def begin() -> list[str]:
+            async def begin(another: Callable[[Path], Awaitable[Path]] | None = None) -> list[str]:
                 caplog.clear()
-                follower = await Follower.begin(nc, directory)
+                follower = await Follower.begin(nc, directory, another=another)
                 await follower.close()
                 assert follower.place == place_of(bodies)
                 assert follower.state.digest.take() == history.state.digest.take()
@@ -237,6 +241,20 @@ def test_a_follower_begins_with_the_newest_that_verifies(
             said = await begin()
             assert len([line for line in said if line.endswith("; the one before it is taken")]) == 3
             assert said[3].startswith(f"folded {len(bodies)} commits;")
+
+            # Another hands out a good one.
+            asking = await nats.connect(server.url, inbox_prefix=subjects.inbox("ME"))
+            offering = asyncio.create_task(offer(nc, theirs))
+            try:
+                await nc.flush()
+                await asyncio.sleep(0.05)
+                said = await begin(lambda directory: fetch(asking, "ME", directory))
+                assert len([line for line in said if line.endswith("; the one before it is taken")]) == 3
+                assert said[3].startswith(f"restored {newest.name} in ") and newest.read_bytes() == data
+                assert said[4].startswith("folded 1 commits;")
+            finally:
+                await end(offering)
+                await asking.close()
 
     asyncio.run(run())
 

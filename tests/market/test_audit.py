@@ -251,6 +251,41 @@ def test_a_false_signature_that_nobody_is_suspended_for_is_named() -> None:
     assert result.first_disagreement == expected and result.commits <= commits
 
 
+class GrowingLog(LogInMemory):
+    """A live market's: one more request is there each time somebody looks where it ends."""
+
+    def __init__(self, requests: list[Stored], commits: list[bytes], due: int) -> None:
+        super().__init__(requests, commits)
+        self.due, self.last, self.whole = due, due - 1, self.last
+
+    async def ends(self) -> Ends:
+        self.last = min(self.last + 1, self.whole)
+        return await super().ends()
+
+
+def test_a_notary_that_is_a_little_behind_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exchange.audit.QUIET_S", 0.5)
+    monkeypatch.setattr("exchange.audit.LOOK_S", 0.0)
+    play = small()
+    play.ask("t2", "leave", machine="m")
+    play.forged_request("t1")
+    bodies, due = batched(play), play.requests[-1].sequence
+    for _ in range(3):
+        play.ask("t2", "leave", machine="m")
+    play.forged_request("t3")  # newer than what is due
+    play.own("suspend", account=play.public("t3"), request=play.forged[1])
+
+    def look(patience_s: float) -> AuditResult:
+        return asyncio.run(audit(GrowingLog(play.requests, bodies, due), patience_s=patience_s))
+
+    never = look(60).first_disagreement
+    assert never is not None and never["sequence"] == play.forged[0]
+    play.own("suspend", account=play.public("t1"), request=play.forged[0])
+    result = look(60)
+    assert result.ok and result.false_signatures == 2, result
+    assert look(0).first_disagreement == never
+
+
 def test_one_suspension_does_for_all_that_were_false_by_then_and_no_longer() -> None:
     play = small()
     for _ in range(3):

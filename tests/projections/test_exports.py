@@ -1,7 +1,6 @@
 """What a replay writes: a SQLite file and Parquet tables, whole or not at all, and they add up."""
 
 import json
-import os
 import signal
 import sqlite3
 import subprocess
@@ -16,7 +15,7 @@ import pytest
 
 from bench.log_made import make
 from events import records as r
-from events.commit import Commit
+from events.commit import Commit, Packed
 from exchange.state import State
 from projections import accounts, contracts, parquet, sqlite_file
 from projections.ledger import STATEMENT
@@ -170,7 +169,7 @@ def test_what_is_there_is_not_replaced_and_what_fails_leaves_nothing(
 ) -> None:
     path = tmp_path / "then"
 
-    def stop(commit: Commit, request: int, event: r.Event, state: State) -> None:
+    def stop(commit: Packed, request: int, event: r.Event, state: State) -> None:
         files(commit, request, event, state)
         if commit.number == len(commits) // 2:
             raise KeyboardInterrupt
@@ -218,11 +217,16 @@ def test_one_that_is_killed_leaves_nothing_that_looks_whole(
         command = [sys.executable, "-c", code, str(tmp_path / "archive"), str(path), str(at)]
         return subprocess.run(command, cwd=ROOT, check=False, timeout=60).returncode
 
+    others = [f"{path}.partial", f"{path}.1-abcdef.partial", f"{path}x.{2**22 + 1}-01234567.partial"]
+    for other in others:
+        Path(other).write_text("somebody's")
     for at in (1, whole // 2, whole):
         assert run(at) == -signal.SIGKILL
-        assert not path.exists() and os.path.exists(f"{path}.partial")
+        (left,) = (there for there in tmp_path.glob("then.*.partial") if str(there) not in others)
+        assert not path.exists()
     assert run(0) == 0
-    assert path.exists() and not os.path.exists(f"{path}.partial")
+    assert path.exists() and not left.exists()
+    assert all(Path(other).read_text() == "somebody's" for other in others)
 
 
 MEMORY = """

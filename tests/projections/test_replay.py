@@ -196,6 +196,16 @@ def test_what_cannot_have_happened_is_named(commits: list[Commit]) -> None:
         Replay(log_of(chained(forged))).run()
 
 
+@pytest.mark.parametrize("damage", [(b'"kind":"', b'"kind":"x'), (b'"account":"', b'"account":"\xff')])
+def test_an_event_that_is_none_is_named(commits: list[Commit], damage: tuple[bytes, bytes]) -> None:
+    last = next(at for at in reversed(range(len(commits))) if damage[0] in encode(commits[at]))
+    log = log_of(commits[: last + 1])
+    *before, end = log.stored
+    log.stored = [*before, end._replace(data=damage[1].join(end.data.rsplit(damage[0], 1)))]
+    with pytest.raises(BadRecordError, match=f"^commit {commits[last].number}: not an event: "):
+        Replay(log).run()
+
+
 def test_the_chain_is_checked(commits: list[Commit]) -> None:
     with pytest.raises(BadRecordError, match="JOURNAL sequence 3: commit 4 does not follow commit 2"):
         Replay(log_of([*commits[:2], *commits[3:]])).run()

@@ -21,6 +21,7 @@ from seccomp import Exit, probe, runtimes
 from seller_node.contract import Contract
 from seller_node.profile import cpu_numbers
 from seller_node.run import Jails
+from tests.seccomp.processes import command_line
 
 CONTRACT = 3
 NATIVE = "native/x86_64-linux"
@@ -138,7 +139,8 @@ async def until(holds: Callable[[], bool]) -> None:
 def jailed(of: int | None = None) -> dict[int, str]:
     """The jailed programs under a process (else this one), by pid, with their state.
 
-    A program's parent is its keeper, that one's a zygote, and that one's the node.
+    A program's parent is its keeper, that one's a zygote, and that one's the node. Those of wasm's zygote are
+    left out: no test here runs any but the trial, whose template stays.
     """
     parents: dict[int, tuple[int, str]] = {}
     for entry in Path("/proc").glob("[0-9]*"):
@@ -152,6 +154,7 @@ def jailed(of: int | None = None) -> dict[int, str]:
         line = [parent]
         while line[-1] in parents and len(line) < 3:
             line.append(parents[line[-1]][0])
-        if len(line) == 3 and line[2] == (of or os.getpid()) and state != "Z":
+        below = len(line) == 3 and line[2] == (of or os.getpid())
+        if below and state != "Z" and b"\0wasm\0" not in command_line(line[1]):
             found[pid] = state
     return found

@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from events.commit import Assembler, decode, encode, parts
+from events.commit import Assembler, decode, decode_packed, encode, parts
 from events.records import BadRecordError, event_of
 from events.wire import dumps, loads
 from tests.projections.history import Market
@@ -21,12 +21,21 @@ def bodies() -> list[bytes]:
 
 
 def check_commit(data: bytes) -> None:
-    """A body is a commit that encodes to what decodes to the same, or it is refused in one line."""
+    """A body is a commit that encodes to what decodes to the same, or it is refused in one line; so it is
+    when its events are decoded one at a time.
+    """
+    try:
+        events = tuple(decode_packed(data).events)
+    except BadRecordError as error:
+        assert_line(str(error))
+        events = None
     try:
         commit = decode(data)
     except BadRecordError as error:
         assert_line(str(error))
+        assert events is None, "only whole it was refused"
         return
+    assert events == commit.events
     again = decode(encode(commit))
     assert replace(again, hash="") == replace(commit, hash="")
 
