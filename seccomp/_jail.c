@@ -138,8 +138,8 @@ static PyObject *load(PyObject *module, PyObject *path)
 
 PyDoc_STRVAR(settle_doc,
 "settle(parent)\n\n"
-"Make this process one that starts programs: it dies with process `parent`, is nobody if it was root, and\n"
-"cannot be looked into by others of its user. Raises OSError.");
+"Make this process one that starts programs: it dies with process `parent`, is a user of its own if it\n"
+"was root, and cannot be looked into by others of its user. Raises OSError.");
 
 static PyObject *settle(PyObject *module, PyObject *value)
 {

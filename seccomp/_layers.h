@@ -28,7 +28,8 @@
 #endif
 
 enum { NAMESPACES = 1, LANDLOCK = 2, SECCOMP = 4 }; /* the optional layers, as bits */
-enum { NOBODY = 65534 };                            /* who a program is, inside and, under root, outside */
+enum { NOBODY = 65534 };                            /* who a program is, inside */
+enum { OWN_USERS = 0x7f000000 };                    /* and more: what programs are under root; nobody has these */
 enum { MOST_DESCRIPTORS = 8 }; /* three streams, and what Go's scheduler needs: epoll, a pipe or an event */
 
 /* Where a start can fail. The names are what Python shows; keep both lists alike. */
@@ -256,11 +257,19 @@ static enum step confine(const struct jail *jail, int status)
     return STARTED;
 }
 
-/* From root to nobody. In system calls of its own: glibc's would wait for threads that a fork left behind. */
+/* From root to a user that nobody else is; to nobody where there are few users, as in some containers. In system
+ * calls of its own: glibc's would wait for threads that a fork left behind. */
 static int drop_root(void)
 {
-    return syscall(SYS_setgroups, 0, NULL) || syscall(SYS_setresgid, NOBODY, NOBODY, NOBODY)
-        || syscall(SYS_setresuid, NOBODY, NOBODY, NOBODY) ? -1 : 0;
+    const unsigned users[] = {OWN_USERS + (unsigned)getpid(), NOBODY};
+
+    if (syscall(SYS_setgroups, 0, NULL))
+        return -1;
+    for (int i = 0; i < 2; i++)
+        if (syscall(SYS_setresgid, users[i], users[i], users[i]) == 0
+            && syscall(SYS_setresuid, users[i], users[i], users[i]) == 0)
+            return 0;
+    return -1;
 }
 
 #endif

@@ -103,7 +103,9 @@ def _user_layer(found: tuple[str, int]) -> Layer:
     if found[0] == "started":
         return Layer("user", True, "programs run as an ordinary user")
     return Layer(
-        "user", False, f"root here cannot become user 65534 ({_name(found[1])}): run it as an ordinary user"
+        "user",
+        False,
+        f"root here cannot become an ordinary user ({_name(found[1])}): run it as one",
     )
 
 
@@ -113,7 +115,10 @@ def _layer(name: str, found: tuple[str, int] | None) -> Layer:
     step, error = found
     if step == "started":
         return Layer(name, True, _DOES[name])
-    return Layer(name, False, f"failed at {step} ({_name(error)}): {_REMEDY[name](error)}")
+    remedy = _REMEDY[name](error)
+    if step == "meter":
+        remedy = "a program's memory cannot be seen here: mount /proc without hidepid"
+    return Layer(name, False, f"failed at {step} ({_name(error)}): {remedy}")
 
 
 def _name(error: int) -> str:

@@ -141,7 +141,7 @@ def test_root_that_cannot_become_nobody_runs_nothing(refuse: Path) -> None:
     assert found == ""
     assert layers["user"] == [
         False,
-        "root here cannot become user 65534 (EINVAL): run it as an ordinary user",
+        "root here cannot become an ordinary user (EINVAL): run it as one",
     ]
     assert missing.startswith("user: root here cannot become")
 

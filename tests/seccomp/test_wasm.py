@@ -462,20 +462,21 @@ def test_many_starts_leave_nothing(level: str) -> None:
     async def go() -> None:
         async with runtime_at(level, "wasm") as runtime:
             await some(runtime, 30)
-            before = await asyncio.to_thread(footprint)
+            before = await asyncio.to_thread(footprint, level)
             await some(runtime, 150)
-            after = await asyncio.to_thread(footprint)
-        assert len(before) == (5 if level == "A" else 4)  # ourselves, zygote, keeper, template, and an init
+            after = await asyncio.to_thread(footprint, level)
+        assert before.keys() == after.keys()
         for pid, (files, memory_kb) in after.items():
             assert files == before[pid][0]
-            assert memory_kb - before[pid][1] < 1024, "7 KiB a start"
+            assert memory_kb - before[pid][1] < 2048, "14 KiB a start"
 
     asyncio.run(go())
 
 
-def footprint() -> dict[int, tuple[int, int]]:
+def footprint(level: str) -> dict[int, tuple[int, int]]:
     """Open files, where we may see them, and own memory of us and all below but the copy that waits."""
-    settled()
+    processes = 5 if level == "A" else 4  # zygote, keeper, template, its copy; and an init
+    until(lambda: settled() == processes, "only these are left")
     gc.collect()
     youngest = max(descendants(os.getpid()), key=start_time)
     found = {}
@@ -560,7 +561,7 @@ def test_what_is_around_a_program(level: str) -> None:
         assert (about["NoNewPrivs"], about["Seccomp"], about["Threads"]) == ("1", "2", "1")
         assert int(about["CapPrm"], 16) == int(about["CapEff"], 16) == 0
         assert len(about["NSpid"].split()) == (2 if level == "A" else 1)
-        assert about["Uid"].split()[0] == str(os.getuid() or 65534)
+        assert "0" not in about["Uid"].split() and len({*about["Uid"].split()}) == 1
     if "Seccomp_filters" in one:
         assert int(one["Seccomp_filters"]) == int(template["Seccomp_filters"]) + 1
     for text in (its_limits, template_limits):
