@@ -56,9 +56,9 @@ struct rule {
  * libc likes it: SETTLS, PARENT_SETTID, CHILD_CLEARTID, and the old DETACHED that musl sends along. */
 #define THREAD 0x50f00u /* CLONE_VM, FS, FILES, SIGHAND, THREAD, SYSVSEM */
 #define THREADS_OWN (~UINT64_C(0x780000))
-/* PRIVATE, FIXED, ANONYMOUS, NORESERVE, POPULATE, NONBLOCK, STACK, FIXED_NOREPLACE, and three that do nothing;
- * never shared, locked, huge or growing by itself. */
-#define MAP_HARMLESS (~UINT64_C(0x13d810))
+/* PRIVATE, FIXED, ANONYMOUS, 32BIT, NORESERVE, POPULATE, NONBLOCK, STACK, FIXED_NOREPLACE, and two that do
+ * nothing; never shared, locked, huge or growing by itself. */
+#define MAP_HARMLESS (~UINT64_C(0x13d850))
 #define MAP_OWN 0x22u /* PRIVATE and ANONYMOUS */
 
 static const struct rule RULES[] = {

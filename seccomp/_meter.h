@@ -16,7 +16,8 @@
 enum reason { NO_REASON, TOO_MUCH_MEMORY, TOO_MANY_THREADS, TOO_MUCH_CPU };
 
 enum { STATUS_MOST = 4096 };                 /* bytes of a status file that are read */
-enum { PAUSE_LEAST = 10, PAUSE_MOST = 100 }; /* ms between two looks */
+enum { PAUSE_LEAST = 20, PAUSE_MOST = 100 }; /* ms between two looks; one takes some 20 us */
+enum { FILLED_PER_MS = 4 << 20 };            /* bytes that one core can write to for the first time */
 enum { NEVER_SEEN_MOST = 10 };               /* looks in a row that find no living thread */
 
 struct meter {
@@ -154,8 +155,8 @@ static enum reason measure(const struct jail *jail, struct meter *meter, int *pa
     meter->unseen = used == 0 ? meter->unseen + 1 : 0;
     if (used > jail->resident || meter->unseen > NEVER_SEEN_MOST)
         return TOO_MUCH_MEMORY;
-    if (pause_of(jail->resident - used, 8 << 20) < *pause)
-        *pause = pause_of(jail->resident - used, 8 << 20);
+    if (pause_of(jail->resident - used, FILLED_PER_MS) < *pause)
+        *pause = pause_of(jail->resident - used, FILLED_PER_MS);
     return NO_REASON;
 }
 

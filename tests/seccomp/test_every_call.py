@@ -120,6 +120,7 @@ CHOSEN = """
     9 0 4096 3 0x22 -1 0: answer: memory of its own
     9 0 4096 7 0x22 -1 0: answer: and machine code in it
     9 0 4096 3 0x20022 -1 0: answer: for a stack
+    9 0 4096 3 0x62 -1 0: answer: where short pointers reach
     9 0 4096 3 0x21 -1 0: EPERM: memory that is shared
     9 0 4096 3 0x23 -1 0: EPERM: likewise, with flags checked
     9 0 4096 3 0x28 -1 0: EPERM: memory that is dropped when others need it
