@@ -95,7 +95,7 @@ DEED(memory_mappings, BOMBS, "30,000 mappings of one page, which cost the kernel
 }
 static void hold(void)
 {
-    struct timespec time = {0, 300000000}; /* as long as the keeper may need to look */
+    struct timespec time = {0, 600000000}; /* as long as the keeper may need to look */
     while (nanosleep(&time, &time))
         ;
 }

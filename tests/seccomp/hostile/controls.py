@@ -62,6 +62,7 @@ def in_a_copy(deed: Deed, run: Callable[[bytes], None]) -> Seen:
     """Run a source or a module in a copy of this process."""
     outputs = [os.pipe() for _ in range(2)]
     given, give = os.pipe()
+    os.write(give, INPUT)
     pid = os.fork()
     if pid == 0:
         try:
@@ -77,7 +78,6 @@ def in_a_copy(deed: Deed, run: Callable[[bytes], None]) -> Seen:
         finally:
             os._exit(70)
     os.close(given)
-    os.write(give, INPUT)
     os.close(give)
     for _, end in outputs:
         os.close(end)

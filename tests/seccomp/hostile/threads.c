@@ -27,7 +27,7 @@ static int spins(void *unused)
 static int takes_memory(void *unused)
 {
     (void)unused;
-    struct timespec time = {0, 300000000};
+    struct timespec time = {0, 600000000};
     if (touch_all(mmap(0, 30 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 30 << 20))
         _exit(1);
     nanosleep(&time, 0);
@@ -42,7 +42,7 @@ static long begin(int (*what)(void *), int number, unsigned long flags)
 DEED(thread, THREADS, "make a thread, as libraries do", DOES, "A: exits 0; B: exits 0|EAGAIN") { return begin(ends, 0, FLAGS); }
 DEED(thread_bomb, THREADS, "have 200 threads", DOES, "A: EAGAIN; B: EAGAIN|thread limit")
 {
-    struct timespec time = {0, 300000000}; /* as long as the keeper may need to look */
+    struct timespec time = {0, 600000000}; /* as long as the keeper may need to look */
     for (int i = 0; i < 200; i++)
         if (begin(waits, i, FLAGS) < 0)
             return -1;
