@@ -110,17 +110,20 @@ class Selling:
             await asyncio.sleep(LOOK_S)
 
     async def _keep(self) -> None:
-        first = True
+        first, said = True, ""
         while True:
             await self._changed.wait()
             self._changed.clear()
             try:
                 await self._make_it_so()
                 self._settled()
+                said = ""
             except (RefusedError, NoAnswerError) as error:
                 if first:
                     raise
-                self._say(f"the ask is not as it should be yet: {error}")
+                if str(error) != said:  # it may be refused for hours
+                    self._say(f"the ask is not as it should be yet: {error}")
+                said = str(error)
                 await asyncio.sleep(AGAIN_S)
                 self._changed.set()
             first = False

@@ -148,3 +148,25 @@ def test_the_command_says_when_it_is_not_for_sale(market: Market, tmp_path: Path
         assert await asyncio.wait_for(process.wait(), 30) == 130
 
     play(market, tmp_path, test)
+
+
+def test_an_ask_that_is_refused_is_tried_again_and_told_once(
+    market: Market, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seller_node.selling.AGAIN_S", 0.05)
+
+    async def test(on: Trading) -> None:
+        async with selling(on, monkeypatch) as seller:
+            await on.said(seller.lines, "the market hears this machine")
+            client = await Client.connect(on.market.server, on.seller, name="another")
+            async with client:  # who offers all of the machine besides
+                other = (await client.request("ask", machine="m1", price=PRICE, size=2)).order
+                seller.verdict = ALWAYS
+                await on.said(seller.lines, "the ask is not as it should be yet: ")
+                await asyncio.sleep(0.5)
+                await client.request("amend", order=other, size=0)
+                await on.said(seller.lines, "2 CPUs at 0.020000")
+            assert sum("not as it should be" in line for line in seller.lines) == 1
+            assert await asks_of(on) == [(2, 0)]
+
+    play(market, tmp_path, test)
