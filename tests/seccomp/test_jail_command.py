@@ -58,7 +58,10 @@ def jail() -> Iterator[Start]:
 
     def start(*words: str | Path, stdin: int = subprocess.DEVNULL) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-m", "seccomp.main", *map(str, words)]
-        process = subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(
+            command, stdin=stdin, stdout=pipe, stderr=pipe, preexec_fn=as_in_a_terminal
+        )
         started.append(process)
         return process
 
@@ -66,6 +69,12 @@ def jail() -> Iterator[Start]:
     for process in started:
         process.kill()
         process.communicate()
+
+
+def as_in_a_terminal() -> None:
+    """Nothing ignored that whoever runs the tests ignores, in the background for one."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def end(process: "subprocess.Popen[bytes]", data: bytes | None = None) -> tuple[int, bytes, bytes]:

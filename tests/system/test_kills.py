@@ -167,8 +167,7 @@ class Town:
         self.at_work += bool(jailed(node.pid))
         left, starts = descendants(node.pid), node.starts
         os.kill(node.pid, signal.SIGKILL)
-        await asyncio.sleep(1)
-        assert not [command_line(pid) for pid in left if alive(pid)]
+        await until(lambda: not any(map(alive, left)), "all that the node had started is gone")
         await until(lambda: node.starts > starts, "the node is started again")
 
     async def kill_buyer(self) -> None:
