@@ -71,7 +71,12 @@ async def _pass_on(read: Callable[[int], Awaitable[bytes]], fd: int) -> None:
 def _write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
-        view = view[os.write(fd, view) :]
+        try:
+            view = view[os.write(fd, view) :]
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OSError(f"standard {'output' if fd == 1 else 'error'}: {error.strerror}") from None
 
 
 async def _apart(work: Callable[[], T]) -> T:

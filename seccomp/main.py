@@ -53,6 +53,8 @@ def main() -> NoReturn:
         _fail(error.format_message().rstrip(".") + hint)
     except typer.Abort:
         sys.exit(130)
+    except OSError as error:  # of our own output alone: what else fails is told where it does
+        _fail(f"standard output: {error.strerror}")
 
 
 def _fail(line: str) -> NoReturn:
@@ -134,6 +136,8 @@ def run(
     Ctrl-C ends it, Ctrl-\ sends it SIGQUIT ("finish, please"), Ctrl-Z freezes it until `fg`.
     """
     try:
+        if report_file is not None:
+            _try_to_write(report_file)
         text = program.read_bytes()
         limits = Limits(
             memory_mb=_mebibytes(memory),
@@ -166,8 +170,20 @@ def run(
     elif ended["status"] is None:
         print(f"jail: {ended['why']}", file=sys.stderr)
     if report_file is not None:
-        report_file.write_text(json.dumps(ended) + "\n")
+        try:
+            report_file.write_text(json.dumps(ended) + "\n")
+        except OSError as error:
+            _fail(f"--report is {str(report_file)!r}: {error.strerror}")
     raise typer.Exit(status)
+
+
+def _try_to_write(report_file: Path) -> None:
+    """Learn that the report cannot be written before the program has run."""
+    try:
+        with report_file.open("a"):
+            pass
+    except OSError as error:
+        raise JailError(f"--report is {str(report_file)!r}: {error.strerror}; name a file to write") from None
 
 
 async def _run(

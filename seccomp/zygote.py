@@ -49,7 +49,10 @@ def serve(kind: str, requests: socket.socket, parent: int, rest: list[str]) -> N
     if profile == _jail.TEMPLATE:
         _jail.load_wasmtime(*rest)
     os.environ.clear()
-    _jail.settle(parent)
+    try:
+        _jail.settle(parent)
+    except ProcessLookupError:
+        return  # the node is gone already
     while True:
         packet, fds, _, _ = socket.recv_fds(requests, _PACKET_MOST, 6)
         if not packet:
