@@ -43,7 +43,9 @@ beside them.
 - **Durability**: at `power-loss` the server syncs to the disk before it acknowledges; at `process-crash` the
   operating system has what was acknowledged.
 - **Replay, audit, signatures** are rates of one process held to one core, over its own CPU time; reading,
-  hashing and decompressing the archive's files is in them.
+  hashing and decompressing the archive's files is in them. The state of a market grows at first, for answers
+  are kept for so many numbers of a session (R12): the one of the replay has them all after some four million
+  events, and stands still from then on.
 
 {tables}
 ## All other figures of the log

@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -117,7 +117,7 @@ def header(path: Path) -> Header:
         with path.open("rb") as file:
             found: Any = loads(file.readline(LINE_BYTES))
         read = Header(**found)
-        kinds = {name: type(value) for name, value in asdict(read).items()}
+        kinds = {field.name: type(getattr(read, field.name)) for field in fields(read)}
     except (OSError, ValueError, TypeError) as error:
         raise SnapshotError(f"{path}: its first line cannot be read ({error})") from error
     if read.format != FORMAT or kinds != Header.__annotations__:

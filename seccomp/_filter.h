@@ -63,9 +63,13 @@ struct rule {
 
 static const struct rule RULES[] = {
     /* what threads and standard streams need most comes first: the kernel goes through the list each time */
-    {SYS_futex, ALL, ALLOW, {{1, INT & ~0x181u, 0}}},  /* FUTEX_WAIT, WAKE; the bits are PRIVATE and REALTIME */
-    {SYS_futex, ALL, ALLOW, {{1, INT & ~0x180u, 9}}},  /* FUTEX_WAIT_BITSET */
-    {SYS_futex, ALL, ALLOW, {{1, INT & ~0x180u, 10}}}, /* FUTEX_WAKE_BITSET */
+    {SYS_futex, NATIVE, ALLOW, {{1, INT & ~0x181u, 0}}}, /* FUTEX_WAIT, WAKE; the bits are PRIVATE and REALTIME */
+    {SYS_futex, NATIVE, ALLOW, {{1, INT & ~0x180u, 9}}}, /* FUTEX_WAIT_BITSET */
+    {SYS_futex, NATIVE, ALLOW, {{1, INT & ~0x180u, 10}}}, /* FUTEX_WAKE_BITSET */
+    /* Others have pages of libraries in common, where one could wake another: they have the private ones. */
+    {SYS_futex, PYTHON | WASM, ALLOW, {{1, INT & ~0x101u, 0x80}}},
+    {SYS_futex, PYTHON | WASM, ALLOW, {{1, INT & ~0x100u, 0x89}}},
+    {SYS_futex, PYTHON | WASM, ALLOW, {{1, INT & ~0x100u, 0x8a}}},
     {SYS_futex, NATIVE, ALLOW, {{1, INT & ~0x180u, 3}}}, /* FUTEX_REQUEUE */
     {SYS_futex, NATIVE, ALLOW, {{1, INT & ~0x181u, 4}}}, /* FUTEX_CMP_REQUEUE, WAKE_OP */
     {SYS_futex, NATIVE, REFUSE(ENOSYS), {{0}}},          /* those with priorities */

@@ -5,7 +5,6 @@ import json
 import os
 import random
 import re
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -44,8 +43,6 @@ def main() -> NoReturn:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # until a program runs, Ctrl-C has nothing to tell
     try:
         sys.exit(app(standalone_mode=False, prog_name="jail") or 0)
     except USAGE_ERROR as error:
@@ -310,7 +307,3 @@ async def _bench(report: Report, cpus: Sequence[int], seconds: float, nice: int)
 def _bar(progress: Progress, name: str) -> Callable[[int, int], None]:
     line = progress.add_task(name)
     return lambda done, of: progress.update(line, completed=done, total=of)
-
-
-if __name__ == "__main__":
-    main()

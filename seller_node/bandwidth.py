@@ -9,6 +9,7 @@ from seller_node.profile import BadOfferError
 UNITS = {"kB": 1000, "MB": 1_000_000, "kbit": 125, "Mbit": 125_000}  # bytes
 LEAST = 10_000  # bytes/s: with less, a program of some MB would not arrive within its hour
 BURST_S = 1.0  # what was not used lately may be used at once, so much of it
+DEBT_S = 10.0  # programs are let through at once; what follows them waits for them, but so long at most
 _RATE = r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(kB|MB|kbit|Mbit)(?:/s)?"
 
 
@@ -36,6 +37,14 @@ class Bucket:
             loop = asyncio.get_running_loop()
             await asyncio.sleep(max(0.0, self._free_at - BURST_S - loop.time()))
             self._free_at = max(self._free_at, loop.time()) + count / self._rate
+
+    def owe(self, count: int) -> None:
+        """Let `count` bytes through now, and have others wait for them."""
+        if self._rate:
+            now = asyncio.get_running_loop().time()
+            self._free_at = max(
+                self._free_at, min(max(self._free_at, now) + count / self._rate, now + DEBT_S)
+            )
 
 
 def parse_bandwidth(text: str) -> Bandwidth:

@@ -72,7 +72,10 @@ class Session:
     async def _read(self) -> None:
         try:
             while frame := await self.link.receive():
-                await self._jails.down.take(len(frame.payload))
+                if frame.kind in (START, PROGRAM):  # which must have started before the market counts it lost
+                    self._jails.down.owe(len(frame.payload))
+                else:
+                    await self._jails.down.take(len(frame.payload))
                 await self._take(frame)
         except LinkClosedError as error:
             log.debug("contract %d: %s", self.link.contract, error)

@@ -272,8 +272,8 @@ def expected(number: int, profile: int, ones: bool) -> set[str]:
     name, who, *outcomes = table().get(number, ("", "", "SIGSYS", "SIGSYS"))
     if not any(LETTERS[letter] & ~profile == 0 for letter in who):
         return {"SIGSYS"}
-    if name == "futex" and ones and not profile & NATIVE:
-        return {"SIGSYS"}  # only natives are told that there is no such operation
+    if name == "futex" and not profile & NATIVE:
+        return {"SIGSYS"}  # but for private ones; only natives are told that there is no such operation
     return {outcomes[ones]}
 
 

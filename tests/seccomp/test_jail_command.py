@@ -57,7 +57,7 @@ def jail() -> Iterator[Start]:
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*words: str | Path, stdin: int = subprocess.DEVNULL) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", "seccomp.main", *map(str, words)]
+        command = [sys.executable, "-m", "seccomp", *map(str, words)]
         pipe = subprocess.PIPE
         process = subprocess.Popen(
             command, stdin=stdin, stdout=pipe, stderr=pipe, preexec_fn=as_in_a_terminal
@@ -177,7 +177,7 @@ def test_whose_reader_is_gone_it_ends(jail: Start, many: Path) -> None:
 
 
 def test_a_closed_standard_stream_is_an_empty_one(many: Path) -> None:
-    closing = [sys.executable, "-m", "seccomp.main", "run", str(many), "echo"]
+    closing = [sys.executable, "-m", "seccomp", "run", str(many), "echo"]
     done = subprocess.run(["sh", "-c", '"$@" <&- >&-', "sh", *closing], capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (7, b"2 echo\n")
 

@@ -11,7 +11,7 @@ from events.wire import dumps
 from links.frames import EXIT, INPUT, INPUT_END, KILL, OUTPUT, PROGRAM, REFUSED, START, Frame
 from links.link import WINDOW_BYTES, WINDOW_FRAMES, Link, LinkClosedError
 from seccomp import Program
-from seller_node.bandwidth import Bucket
+from seller_node.bandwidth import LEAST, Bucket
 from seller_node.run import Run
 from seller_node.session import EACH_PROGRAM, Session
 from tests.seller_node.programs import program
@@ -402,8 +402,14 @@ def test_all_links_together_keep_to_the_bandwidth(nats_server: str) -> None:
             got += len(frame.payload)
             assert got <= rate * (loop.time() - began + burst) + 65_536
         await link.send(Frame(KILL, 1))
+        # A program is there at once: at this rate it would take minutes, and the market count it lost (R16).
+        on.jails.up, on.jails.down = Bucket(0), Bucket(LEAST)
+        link = await on.dial()
+        await start(link, 1, program("echo"), ["echo"])
+        await started(link, 1)
+        assert loop.time() - began < len(program("echo")) / LEAST
         # The other way: what is not taken yet waits at the buyer's.
-        on.jails.up, on.jails.down = Bucket(0), Bucket(rate)
+        on.jails.down = Bucket(rate)
         link = await on.dial()
         await start(link, 1, program("echo"), ["echo"])
         await started(link, 1)

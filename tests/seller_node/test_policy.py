@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from seller_node.bandwidth import BURST_S, Bandwidth, Bucket, parse_bandwidth
+from seller_node.bandwidth import BURST_S, DEBT_S, Bandwidth, Bucket, parse_bandwidth
 from seller_node.hours import parse_hours
 from seller_node.policy import Gate, Policy, Priority, parse_cpus
 from seller_node.profile import BadOfferError, cpu_numbers
@@ -60,6 +60,12 @@ def test_a_bucket_keeps_its_rate_for_all_together_and_serves_who_came_first() ->
         await bucket.take(1)
         assert loop.time() - began <= 1.1
         await Bucket(0).take(10**12)
+        # What is owed goes at once; what follows waits for it, but not for ever.
+        for owed, waits in ((200_000, 2), (10**9, DEBT_S)):
+            bucket, began = Bucket(100_000), loop.time()
+            bucket.owe(owed)
+            await bucket.take(1)
+            assert loop.time() - began == pytest.approx(waits - BURST_S, abs=0.1)
 
     with asyncio.Runner(loop_factory=Jumping) as runner:
         runner.run(test())

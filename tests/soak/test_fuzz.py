@@ -48,6 +48,7 @@ FAULTS = [
     ("lease", b'{"holder":' + DEEP + b"}"),
     ("offer", joined([b"list", b"{"])),
     ("offer", joined([b"list", b'{"by":"x","snapshots":[["../outside",4]]}', b"data"])),
+    ("snapshot", b'\x01{"commit":' + DEEP + b"}"),
     ("rows", b'[["' + b"a" * 3000 + b'"],[]]'),
 ]
 

@@ -96,6 +96,8 @@ TABLE: dict[str, tuple[str, str, str, str, str]] = {
                         "import ctypes; c = libc(); c.mmap.restype = ctypes.c_long\n"
                         "at = c.mmap(None, 4096, 3, 0x22, -1, 0)\n"
                         "if c.mprotect(ctypes.c_long(at), 4096, 5): raise PermissionError"),
+    "py_call_wake": (OTHERS, "wake who waits on a page of a library that all have", ASKS, f"SIGSYS|{NO_CTYPES}",
+                     "import ctypes; c = libc(); c.syscall(202, ctypes.cast(c.memcpy, ctypes.c_void_p), 1, 1)"),
     "py_call_prctl": (OTHERS, "outlive its keeper", DOES, f"SIGSYS|{NO_CTYPES}", "libc().prctl(1, 0, 0, 0, 0)"),
     "py_descriptors": (INSIDE, "use a descriptor that was left open", DOES, "raises OSError",
                        "found = 0\n"
