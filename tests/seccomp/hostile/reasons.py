@@ -10,7 +10,7 @@ _START = "what a static executable does before `main`"
 _FAST = "a faster copy, tried first; without it a plain one is used"
 
 REASONS = {
-    "futex": "locks between its own threads; none with priorities, which change other tasks', and none on shared pages",
+    "futex": "locks between its own threads; no priorities, which change other tasks', no shared pages",
     "read": _STREAM,
     "write": _STREAM,
     "readv": _STREAM,
