@@ -95,6 +95,10 @@ static void be_template_keeper(struct jail *jail)
         send(step == STEP_LIMITS ? CONTROL : jail->descriptors[4], &report, sizeof report, MSG_NOSIGNAL);
         _exit(1);
     }
+    /* It does not die with the zygote, but when the node lets go of its socket: who dies without waiting for
+     * those that it started leaves namespaces that cannot end before somebody else does. */
+    if (prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0))
+        give_up(STEP_KEEPER);
     kept.asked = -1;
     if (sched_getaffinity(0, sizeof kept.cpus, &kept.cpus))
         give_up(STEP_LIMITS);
