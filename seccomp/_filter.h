@@ -135,6 +135,8 @@ static const struct rule RULES[] = {
     {SYS_rt_sigtimedwait, NATIVE, ALLOW, {{0}}},
     {SYS_rt_sigsuspend, NATIVE, ALLOW, {{0}}},
     {SYS_pause, NATIVE, ALLOW, {{0}}},
+    {SYS_tgkill, ALL, REFUSE(EPERM), {{2, INT, 18}}}, /* SIGCONT would undo a freeze */
+    {SYS_tkill, NATIVE, REFUSE(EPERM), {{1, INT, 18}}},
     {SYS_tgkill, ALL, ALLOW, {{0, INT, SELF}}}, /* any thread of its own */
     {SYS_tgkill, COMPILE, REFUSE(EPERM), {{0}}}, /* abort() of a copy, who has an id of its own: it ends anyhow */
     {SYS_tkill, NATIVE, ALLOW, {{0, INT, SELF}}}, /* musl's raise; a thread's id says not whose it is, so: */

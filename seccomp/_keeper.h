@@ -131,7 +131,7 @@ static bool hear_program(bool *ready, bool *failed)
 }
 
 /* A command of the node: one letter. End of file: the node is gone, or wants no more of it. */
-static void hear_node(pid_t program, bool *frozen, bool *killed)
+static void hear_node(pid_t program, bool *killed)
 {
     char command;
     ssize_t length = recv(CONTROL, &command, 1, 0);
@@ -142,7 +142,6 @@ static void hear_node(pid_t program, bool *frozen, bool *killed)
         kill(program, SIGKILL);
         _exit(0);
     }
-    *frozen = command == 'F' || (command == 'Q' && *frozen);
     if (command == 'F')
         kill(program, SIGSTOP);
     else if (command == 'C')
@@ -157,13 +156,13 @@ static void watch(const struct jail *jail, struct meter meter, pid_t program, in
 static void watch(const struct jail *jail, struct meter meter, pid_t program, int pidfd)
 {
     struct pollfd events[3] = {{KEEPERS_STATUS, POLLIN, 0}, {CONTROL, POLLIN, 0}, {pidfd, POLLIN, 0}};
-    bool ready = false, failed = false, frozen = false, killed = false;
+    bool ready = false, failed = false, killed = false;
     enum reason reason = NO_REASON;
     struct rusage usage;
     int status, count, pause = -1;
 
     for (;;) {
-        count = poll(events, 3, frozen || killed ? -1 : pause); /* what dies looks like one that hides */
+        count = poll(events, 3, killed ? -1 : pause); /* what dies looks like one that hides */
         if (count < 0 && errno != EINTR)
             break;
         if (count == 0 && (reason = measure(jail, &meter, &pause)) != NO_REASON) {
@@ -178,7 +177,7 @@ static void watch(const struct jail *jail, struct meter meter, pid_t program, in
                 pause = PAUSE_LEAST;
         }
         if (events[1].revents)
-            hear_node(program, &frozen, &killed);
+            hear_node(program, &killed);
         if (events[2].revents && events[0].fd < 0)
             break;
     }

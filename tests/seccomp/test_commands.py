@@ -20,6 +20,22 @@ int main(void) {
     for (volatile unsigned long i = 0;; i++);
 }"""
 
+RESTLESS = r"""
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+static int self;
+static void *go_on(void *unused) { for (;;) syscall(SYS_tgkill, self, self, SIGCONT); return unused; }
+int main(void) {
+    pthread_t thread;
+    self = getpid();
+    for (int i = 0; i < 7; i++) pthread_create(&thread, NULL, go_on, NULL);
+    puts("up"); fflush(stdout);
+    go_on(NULL);
+}"""
+
 SLEEP = r"""
 #include <signal.h>
 #include <stdio.h>
@@ -41,6 +57,11 @@ int main(int count, char **values) {
 @pytest.fixture(scope="module")
 def spin(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return compile_static(SPIN, tmp_path_factory.mktemp("spin") / "spin")
+
+
+@pytest.fixture(scope="module")
+def restless(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return compile_static(RESTLESS, tmp_path_factory.mktemp("restless") / "restless")
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +96,29 @@ def test_a_frozen_program_uses_no_cpu_and_goes_on_after(spin: bytes, level: str)
     end = asyncio.run(go())
     assert (end.signal, end.why) == (signal.SIGKILL, "killed by its keeper")
     assert end.cpu_us > 40_000
+
+
+@pytest.mark.parametrize("level", ["A", "B"])
+def test_a_program_that_continues_itself_stays_frozen(restless: bytes, level: str) -> None:
+    """SIGCONT takes back a SIGSTOP that is under way, whoever sends it."""
+
+    async def go() -> None:
+        async with runtime_at(level) as runtime:
+            program = await runtime.start(restless, ["restless"], LIMITS)
+            assert await program.read_stdout(10) == b"up\n"
+            pid = named("restless")
+            await until_async(lambda: ticks(pid) > 2, "it runs")
+            for _ in range(3):
+                program.freeze()
+                await until_async(lambda: state(pid) == "T", "it is stopped")
+                before = ticks(pid)
+                await asyncio.sleep(0.2)
+                assert ticks(pid) == before
+                program.resume()
+                await until_async(lambda: state(pid) != "T", "it runs again")
+            await killed(program)
+
+    asyncio.run(go())
 
 
 @pytest.mark.parametrize("level", ["A", "B"])
