@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from seccomp import Limits, Runtime, runtimes
-from tests.seccomp.running import Outcome, finish, report_at, run, run_as_ordinary_user
+from tests.seccomp.running import Outcome, finish, report_at, run
 from tests.seccomp.toolchains import MissingToolError, compiled
 
 SOURCES = Path(__file__).parent / "programs"
@@ -113,7 +113,7 @@ async def at_its_limits(runtime: Runtime, path: Path, text: bytes) -> tuple[Outc
 def test_it_has_no_files_ends_at_its_memory_and_is_warned(compiler: str, level: str) -> None:
     """The first two do something else without a jail: there is a file, and there is more memory."""
     path = program(compiler)
-    assert run_as_ordinary_user([str(path), "file"]).stdout == b"a file\n"
+    assert without(path, "file")[1] == b"a file\n"
     runtime = runtime_at(level, "native")
     files, hog, quits = asyncio.run(at_its_limits(runtime, path, path.read_bytes()))
     assert (files.stdout, files.exit.status) == (b"no file\n", 0), files
