@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
-from bench.goals import judged
 from bench.jail_compute import FUNCTION_PAIRS, FUNCTION_ROUNDS, PAIRS
 from bench.jail_scores import TIMES
-from bench.run import RESULTS
-from bench.tables import Figures, goals_table, number, table
+from bench.tables import chapter
 
 TEXT = """\
 # The jail
@@ -57,26 +53,6 @@ make bench-jail                       # some minutes; the machine must have noth
 
 def jail_part() -> str:
     """The chapter; "" where the suite has no results of this form."""
-    path = RESULTS / "jail.json"
-    result = json.loads(path.read_text()) if path.exists() else {"benchmarks": []}
-    found = [made for bench in result["benchmarks"] for made in bench["extra"].get("tables", [])]
-    if not found:
-        return ""
-    figures: Figures = result["figures"]
-    goals = {goal["name"] for goal in judged() if goal["suite"] == "jail"}
-    others = [
-        (name, f"{number(figure['value'])} {figure['unit']}")
-        for name, figure in figures.items()
-        if name not in goals
-    ]
-    return TEXT.format(
-        **result["machine"],
-        date=result["date"],
-        pairs=PAIRS,
-        function_pairs=FUNCTION_PAIRS,
-        rounds=FUNCTION_ROUNDS,
-        times=TIMES,
-        goals=goals_table({}, "jail"),
-        tables="\n".join(f"### {made['title']}\n\n{table(made['head'], made['rows'])}" for made in found),
-        others=table(("figure", "measured"), others),
+    return chapter(
+        "jail", TEXT, pairs=PAIRS, function_pairs=FUNCTION_PAIRS, rounds=FUNCTION_ROUNDS, times=TIMES
     )

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
-from bench.goals import judged
-from bench.run import RESULTS
-from bench.tables import Figures, goals_table, number, table
+from bench.tables import chapter
 
 TEXT = """\
 # The log
@@ -67,22 +63,4 @@ make bench-log                        # about a quarter of an hour; the machine 
 
 def log_part() -> str:
     """The chapter; "" where the suite has no results of this form."""
-    path = RESULTS / "log.json"
-    result = json.loads(path.read_text()) if path.exists() else {"benchmarks": []}
-    found = [made for bench in result["benchmarks"] for made in bench["extra"].get("tables", [])]
-    if not found:
-        return ""
-    figures: Figures = result["figures"]
-    goals = {goal["name"] for goal in judged() if goal["suite"] == "log"}
-    others = [
-        (name, f"{number(figure['value'])} {figure['unit']}")
-        for name, figure in figures.items()
-        if name not in goals
-    ]
-    return TEXT.format(
-        **result["machine"],
-        date=result["date"],
-        goals=goals_table({}, "log"),
-        tables="\n".join(f"### {made['title']}\n\n{table(made['head'], made['rows'])}" for made in found),
-        others=table(("figure", "measured"), others),
-    )
+    return chapter("log", TEXT)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from bench.goals import judged
+from bench.run import RESULTS
 
 P99 = ", p99"
 Figures = dict[str, dict[str, Any]]
@@ -49,3 +51,29 @@ def goals_table(figures: Figures, suite: str) -> str:
             )
         )
     return table(("figure", "measured", "p99", "goal", "measured / goal", "compared with", ""), rows)
+
+
+def chapter(suite: str, text: str, **words: object) -> str:
+    """A suite's chapter: `text` with the machine, the date, the goals, the tables that it made, its other
+    figures, and `words`. "" where the suite has no results of this form.
+    """
+    path = RESULTS / f"{suite}.json"
+    result = json.loads(path.read_text()) if path.exists() else {"benchmarks": []}
+    found = [made for bench in result["benchmarks"] for made in bench["extra"].get("tables", [])]
+    if not found:
+        return ""
+    figures: Figures = result["figures"]
+    goals = {goal["name"] for goal in judged() if goal["suite"] == suite}
+    others = [
+        (name, f"{number(figure['value'])} {figure['unit']}")
+        for name, figure in figures.items()
+        if name not in goals
+    ]
+    return text.format(
+        **result["machine"],
+        **words,
+        date=result["date"],
+        goals=goals_table({}, suite),
+        tables="\n".join(f"### {made['title']}\n\n{table(made['head'], made['rows'])}" for made in found),
+        others=table(("figure", "measured"), others),
+    )

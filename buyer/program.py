@@ -32,7 +32,7 @@ def read_program(path: str) -> tuple[str, bytes]:
     BadJobError where it is neither, before any money moves."""
     data = _read(path)
     if data[:4] != _WASM:
-        return NATIVE, read_native(path)
+        return NATIVE, _native(path, data)
     if data[:8] != _MODULE:
         raise BadJobError(f"program: {path} is a component, or damaged; build a module, for wasm32-wasip1")
     return WASM, data
@@ -45,9 +45,8 @@ def _read(path: str) -> bytes:
         raise BadJobError(f"program: {path}: {error.strerror}") from error
 
 
-def read_native(path: str) -> bytes:
-    """A static executable. Raises BadJobError where it is none, before any money moves."""
-    data = _read(path)
+def _native(path: str, data: bytes) -> bytes:
+    """The bytes of a static executable. Raises BadJobError where they are none."""
     if not os.access(path, os.X_OK):
         raise BadJobError(f"program: {path} is not executable (put quotes around a pattern of --input)")
     if data[:4] != b"\x7fELF" or len(data) < _ELF.size:

@@ -16,10 +16,10 @@ from buyer.job import BadJobError, Ended, Result
 from buyer.main import app, copy, pass_through
 from buyer.offers import pick
 from buyer.program import (
+    NATIVE,
     check_output,
     find_inputs,
     installed,
-    read_native,
     read_needs,
     read_program,
     read_python,
@@ -38,12 +38,12 @@ def compiled(path: Path, *options: str) -> Path:
 
 def test_a_static_executable_is_taken_and_a_dynamic_one_is_not(tmp_path: Path) -> None:
     static = compiled(tmp_path / "static", "-static")
-    assert read_native(str(static)) == static.read_bytes()
+    assert read_program(str(static)) == (NATIVE, static.read_bytes())
     with pytest.raises(BadJobError, match=r"dynamically.*link with -static"):
-        read_native(str(compiled(tmp_path / "dynamic")))
+        read_program(str(compiled(tmp_path / "dynamic")))
     static.chmod(0o644)
     with pytest.raises(BadJobError, match="not executable"):
-        read_native(str(static))
+        read_program(str(static))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_what_is_no_executable_is_said_so(tmp_path: Path, content: bytes, said: 
     path.write_bytes(content)
     path.chmod(0o755)
     with pytest.raises(BadJobError, match=f"program: .*{said}"):
-        read_native(str(path))
+        read_program(str(path))
 
 
 def test_a_wasm_module_is_known_by_its_first_bytes(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -117,3 +118,20 @@ async def run(
     runtime: Runtime, program: bytes, arguments: list[str], data: bytes = b"", limits: Limits = LIMITS
 ) -> Outcome:
     return await finish(await runtime.start(program, arguments, limits), data)
+
+
+@contextmanager
+def ready_node(script: str, *arguments: str) -> "Iterator[subprocess.Popen[bytes]]":
+    """A node of its own that runs `script` and has said `ready`; killed at the end."""
+    node = subprocess.Popen(
+        [sys.executable, "-c", script, *arguments],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    try:
+        assert node.stdout is not None
+        assert node.stdout.readline() == b"ready\n"
+        yield node
+    finally:
+        node.kill()
+        node.communicate()

@@ -4,14 +4,13 @@ import asyncio
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from seccomp import Exit, InputClosedError, Limits, Program, Runtime
 from tests.seccomp.processes import alive, descendants, named, parents, state, ticks, until, until_async
-from tests.seccomp.running import LIMITS, Outcome, compile_static, report_at, run, runtime_at
+from tests.seccomp.running import LIMITS, Outcome, compile_static, ready_node, report_at, run, runtime_at
 
 SPIN = r"""
 #include <stdio.h>
@@ -387,20 +386,10 @@ asyncio.run(main())
 def test_nothing_outlives_a_killed_node(spin: bytes, tmp_path: Path, level: str) -> None:
     report_at(level)
     (tmp_path / "spin").write_bytes(spin)
-    node = subprocess.Popen(
-        [sys.executable, "-c", NODE, str(tmp_path / "spin"), level],
-        stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    try:
-        assert node.stdout is not None
-        assert node.stdout.readline() == b"ready\n"
+    with ready_node(NODE, str(tmp_path / "spin"), level) as node:
         family = descendants(node.pid)
         assert len(family) == 8, "two zygotes, three keepers, three programs"
         until(lambda: any(state(pid) == "T" for pid in family), "one is frozen")
-    finally:
-        node.kill()
-        node.communicate()
     until(lambda: not any(alive(pid) for pid in family), "all are dead")
 
 

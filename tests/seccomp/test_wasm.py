@@ -5,8 +5,6 @@ import gc
 import os
 import signal
 import struct
-import subprocess
-import sys
 from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
@@ -27,7 +25,7 @@ from tests.seccomp.processes import (
     until,
     until_async,
 )
-from tests.seccomp.running import LIMITS, Outcome, finish, report_at, run, runtime_at
+from tests.seccomp.running import LIMITS, Outcome, finish, ready_node, report_at, run, runtime_at
 
 LEVELS = pytest.mark.parametrize("level", ["A", "B", "C"])
 
@@ -510,20 +508,10 @@ asyncio.run(main())
 def test_nothing_outlives_a_killed_node(tmp_path: Any, level: str) -> None:
     report_at(level)
     (tmp_path / "spin").write_bytes(SPIN)
-    node = subprocess.Popen(
-        [sys.executable, "-c", NODE, str(tmp_path / "spin"), level],
-        stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    try:
-        assert node.stdout is not None
-        assert node.stdout.readline() == b"ready\n"
+    with ready_node(NODE, str(tmp_path / "spin"), level) as node:
         until(lambda: any(state(pid) == "T" for pid in descendants(node.pid)), "one is frozen")
         family = descendants(node.pid)
         assert len(family) >= 5, "zygote, keeper, template, two programs"
-    finally:
-        node.kill()
-        node.communicate()
     until(lambda: not any(alive(pid) for pid in family), "all are dead")
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import hashlib
-import json
 import os
 import sys
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from exchange import _book, book
 from tests.exchange.book_flow import STYLES, Flow
+from tests.soak import done
 
 ROOT = Path(__file__).resolve().parents[2]
 LOG = ROOT / "var/soak/book.jsonl"
@@ -64,24 +64,11 @@ def check_build(sanitized: bool) -> Path:
 
 def done_before(key: dict[str, object]) -> set[int]:
     """The seeds that are done, of the same sources, build and length."""
-    seeds = set()
-    for line in LOG.read_text().splitlines() if LOG.exists() else []:
-        try:
-            row = json.loads(line)
-        except ValueError:  # half a line, of a process that was killed
-            continue
-        if all(row.get(name) == value for name, value in key.items()):
-            seeds.add(int(row["seed"]))
-    return seeds
-
-
-def keep(row: dict[str, object]) -> None:
-    """Add a line that is there even if this process is killed right after."""
-    LOG.parent.mkdir(parents=True, exist_ok=True)
-    with LOG.open("a") as log:
-        log.write(f"{json.dumps(row)}\n")
-        log.flush()
-        os.fsync(log.fileno())
+    return {
+        int(row["seed"])
+        for row in done.rows(LOG)
+        if all(row.get(name) == value for name, value in key.items())
+    }
 
 
 def failed(seed: int, options: argparse.Namespace) -> None:
@@ -133,7 +120,7 @@ def run(options: argparse.Namespace) -> bool:
             failed(seed, options)
             return False
         seconds = time.perf_counter() - begin
-        keep({"seed": seed, "style": style, "seconds": round(seconds, 1), **key})
+        done.keep(LOG, {"seed": seed, "style": style, "seconds": round(seconds, 1), **key})
         speed = f"{seconds:.1f} s, {options.ops / seconds:,.0f}/s"
         print(f"{options.ops} operations, {flow.seen['match'] + flow.matched} matches, {speed}", flush=True)
     return True

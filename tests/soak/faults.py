@@ -8,8 +8,6 @@ it again, and keeps its directory. `--report` puts what was done into docs/relia
 
 import argparse
 import asyncio
-import json
-import os
 import random
 import shutil
 import sys
@@ -19,6 +17,7 @@ import traceback
 from pathlib import Path
 
 from tests.soak import book
+from tests.soak.done import keep, rows
 from tests.soak.result import Result
 from tests.soak.rounds import ROUNDS, SkippedError
 
@@ -43,26 +42,6 @@ def version() -> str:
     return book.digest(sorted(file for pattern in TESTED for file in book.ROOT.glob(pattern)))
 
 
-def rows() -> list[dict[str, object]]:
-    """What was done, the oldest first."""
-    found = []
-    for line in LOG.read_text().splitlines() if LOG.exists() else []:
-        try:
-            found.append(json.loads(line))
-        except ValueError:  # half a line, of a process that was killed
-            continue
-    return found
-
-
-def keep(row: dict[str, object]) -> None:
-    """Add a line that is there even if this process is killed right after."""
-    LOG.parent.mkdir(parents=True, exist_ok=True)
-    with LOG.open("a") as log:
-        log.write(f"{json.dumps(row)}\n")
-        log.flush()
-        os.fsync(log.fileno())
-
-
 async def play(kind: str, seed: int, directory: Path, times: int = 0) -> Result:
     """One round. Raises what did not hold, or SkippedError."""
     round_of, usual = ROUNDS[kind]
@@ -74,7 +53,9 @@ def run(kind: str, seeds: range, again: bool) -> bool:
     """Do the seeds that are not done; tell whether all went well."""
     tested = version()
     done = {
-        row["seed"] for row in rows() if (row["kind"], row["version"]) == (kind, tested) and "faults" in row
+        row["seed"]
+        for row in rows(LOG)
+        if (row["kind"], row["version"]) == (kind, tested) and "faults" in row
     }
     for seed in seeds:
         if seed in done and not again:
@@ -91,12 +72,12 @@ def run(kind: str, seeds: range, again: bool) -> bool:
             return True
         except Exception as error:
             failed(kind, seed, directory)
-            keep(row | {"failed": repr(error)[:500]})
+            keep(LOG, row | {"failed": repr(error)[:500]})
             return False
         seconds = round(time.monotonic() - began, 1)
         shutil.rmtree(directory, ignore_errors=True)
         row |= {"seconds": seconds, "faults": result.faults, "points": result.points}
-        keep(row | {"market": result.market, "details": result.details, "notes": result.notes})
+        keep(LOG, row | {"market": result.market, "details": result.details, "notes": result.notes})
         told = ", ".join(f"{name} {count}" for name, count in (result.faults | result.market).items())
         print(
             f"{told}; {seconds:g} s", *(f"\n  {note} ({n}x)" for note, n in result.notes.items()), flush=True
@@ -132,7 +113,7 @@ def main() -> int:
         if given.report:
             from tests.soak.report import report
 
-            report(rows())
+            report(rows(LOG))
             return 0
         for kind in [given.kind] if given.kind else list(ROUNDS):
             seeds = given.seeds or range(1, SEEDS[kind] + 1)

@@ -10,7 +10,6 @@ with the command that has it again.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import subprocess
@@ -22,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.soak.book import digest
+from tests.soak.done import keep, rows
 from tests.soak.fuzz_worker import inputs_of, read_done, read_ledger, targets
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,11 +110,7 @@ class Job:
             "target": self.target, "engine": self.engine, "inputs": self.done, "fault": self.fault,
             "seconds": round(time.monotonic() - self.begun, 1), "sources": self.sources,
         }  # fmt: skip
-        LOG.parent.mkdir(parents=True, exist_ok=True)
-        with LOG.open("a") as log:
-            log.write(f"{json.dumps(row)}\n")
-            log.flush()
-            os.fsync(log.fileno())
+        keep(LOG, row)
         if self.fault and self.ledger.exists():
             _, trail = read_ledger(self.ledger)
             name = FAULTS / f"failed-{self.name}-{int(time.time())}.bin"
@@ -139,11 +135,7 @@ def sources() -> str:
 def done_before(of: str) -> Counter[tuple[str, str]]:
     """Inputs done by (target, engine), of the same sources and without a fault."""
     done: Counter[tuple[str, str]] = Counter()
-    for line in LOG.read_text().splitlines() if LOG.exists() else []:
-        try:
-            row = json.loads(line)
-        except ValueError:  # half a line, of a process that was killed
-            continue
+    for row in rows(LOG):
         if row["sources"] == of:
             done[row["target"], row["engine"]] += row["inputs"]
     return done

@@ -14,8 +14,6 @@ changed. A failure says the command that has it again.
 
 import argparse
 import asyncio
-import json
-import os
 import random
 import subprocess
 import sys
@@ -30,6 +28,7 @@ import seccomp
 from seccomp import Exit, InputClosedError, JailError, Limits, Program, Runtime
 from tests.seccomp.hostile import executables, play, pythons, wasms
 from tests.soak import book
+from tests.soak.done import keep, rows
 
 LOG = book.ROOT / "var/soak/jail.jsonl"
 TESTED = ("seccomp/*.[ch]", "seccomp/*.py", "tests/soak/jail.py", "tests/seccomp/hostile/*")
@@ -303,7 +302,7 @@ def run(options: argparse.Namespace) -> bool:
     tested = book.digest(
         sorted(file for pattern in TESTED for file in book.ROOT.glob(pattern) if file.is_file())
     )
-    done = {row["seed"] for row in rows() if (row["version"], row["starts"]) == (tested, options.starts)}
+    done = {row["seed"] for row in rows(LOG) if (row["version"], row["starts"]) == (tested, options.starts)}
     with tempfile.TemporaryDirectory() as name:
         native, wasm = compiled(Path(name)), modules()
     total: Counter[str] = Counter()
@@ -331,24 +330,10 @@ def run(options: argparse.Namespace) -> bool:
             "seconds": seconds,
             "day": time.strftime("%F"),
         }
-        with LOG.open("a") as log:
-            log.write(json.dumps(row | {"came_to": came_to}) + "\n")
-            log.flush()
-            os.fsync(log.fileno())
+        keep(LOG, row | {"came_to": came_to})
         print(f"seed {seed}: {came_to.total()} starts in {seconds:g} s", flush=True)
     print("\n".join(f"{count:8} {what}" for what, count in sorted(total.items())))
     return True
-
-
-def rows() -> list[dict[str, object]]:
-    """What was done."""
-    found = []
-    for line in LOG.read_text().splitlines() if LOG.exists() else []:
-        try:
-            found.append(json.loads(line))
-        except ValueError:  # half a line, of a process that was killed
-            continue
-    return found
 
 
 def main() -> int:
