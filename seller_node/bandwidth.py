@@ -47,6 +47,14 @@ class Bucket:
             )
 
 
+@dataclass
+class Ahead:
+    """How many bytes of a contract go before those of others, so that its programs start in time; after them
+    it waits like everybody, however often it dials. Filled again each hour."""
+
+    left: int
+
+
 def parse_bandwidth(text: str) -> Bandwidth:
     """Read `10Mbit`, both ways, or `500kB/2MB`, to buyers and from them. Raises BadOfferError."""
     found = re.fullmatch(f"{_RATE}(?:/{_RATE})?", text.strip())

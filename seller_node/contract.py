@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 
 from links.link import KEEPALIVE, Link
+from seller_node.bandwidth import Ahead
 from seller_node.run import Jails
 from seller_node.session import Session
 
@@ -34,6 +35,7 @@ class Contract:
         self.number, self.buyer, self.price, self.until_us = number, buyer, price, until_us
         self.ask, self.cpu, self.is_warned = ask, cpu, False
         self._jails, self._confirm, self._is_confirmed = jails, confirm, started
+        self._ahead = Ahead(jails.most_program())
         self._connected = started
         self._hour_began = asyncio.get_running_loop().time()
         self._link: Link | None = None  # the latest
@@ -43,7 +45,7 @@ class Contract:
     def take(self, link: Link) -> None:
         """The buyer's link. The one before is closed; what it ran ends before anything else begins."""
         self._connected, self._link = True, link
-        before, session = self._serving, Session(link, self._jails, self.cpu, self._on_started)
+        before, session = self._serving, Session(link, self._jails, self.cpu, self._ahead, self._on_started)
 
         async def serve() -> None:
             if before:
@@ -57,6 +59,7 @@ class Contract:
         """An hour was charged: whether the buyer was there in it (R26)."""
         there, self._connected = self._connected or self._hears(), False
         self._hour_began = asyncio.get_running_loop().time()
+        self._ahead.left = self._jails.most_program()
         return there
 
     def freeze(self) -> None:

@@ -78,8 +78,8 @@ def read_start(payload: bytes) -> Start:
         raise BadStartError(f"START: arguments must be at most {MOST_ARGUMENTS} texts without zero bytes")
     if not isinstance(digest, str) or len(digest) != 64:
         raise BadStartError("START: sha256 must be the program's SHA-256 in hexadecimal")
-    if type(size) is not int or size < 0:
-        raise BadStartError("START: size must be the program's bytes")
+    if type(size) is not int or size < 1:
+        raise BadStartError("START: size must be the program's bytes, 1 at least")
     return Start(runtime, arguments, digest.lower(), size)
 
 
@@ -95,9 +95,8 @@ class Run:
     ) -> None:
         self.number, self.start, self.over = number, start, False
         self._link, self._jails, self._cpu, self._started = link, jails, cpu, started
-        self._pieces: list[bytes] = []
-        self._missing = start.size
-        self._digest = hashlib.sha256()
+        self._loaded = bytearray()
+        self._starting: asyncio.Task[None] | None = None
         self._program: Program | None = None
         self._killed = False
         self._task: asyncio.Task[None] | None = None
@@ -108,27 +107,27 @@ class Run:
     @property
     def is_loading(self) -> bool:
         """Whether bytes of the program are still to come."""
-        return self._missing > 0 and self._task is None and not self.over
+        return self._task is None and not self.over
 
     def load(self, data: bytes) -> bytes | None:
         """The program's next bytes; returns it when it is whole. Raises BadStartError if it is another."""
-        self._missing -= len(data)
-        if self._missing < 0:
+        assert self.is_loading
+        if not data:
+            raise BadStartError("PROGRAM: no bytes in it")
+        self._loaded += data
+        if len(self._loaded) > self.start.size:
             raise BadStartError(f"program: more than the {self.start.size} bytes that START said")
-        self._pieces.append(data)
-        self._digest.update(data)
-        if self._missing:
+        if len(self._loaded) < self.start.size:
             return None
-        program = b"".join(self._pieces)
-        self._pieces.clear()
-        if self._digest.hexdigest() != self.start.sha256:
+        program = bytes(self._loaded)
+        self._loaded.clear()
+        if hashlib.sha256(program).hexdigest() != self.start.sha256:
             raise BadStartError("program: its SHA-256 is not the one that START said")
         return program
 
     def begin(self, program: bytes) -> None:
         """Run it."""
-        assert self._task is None
-        self._missing = 0
+        assert self.is_loading
         self._task = asyncio.create_task(self._go(program), name=f"run {self.number}")
 
     async def write(self, data: bytes | None) -> None:
@@ -143,19 +142,25 @@ class Run:
 
     async def refuse(self, why: str) -> None:
         """It will not run. Raises LinkClosedError."""
+        assert self._program is None
         self._end()
         await self._link.send(Frame(REFUSED, self.number, dumps({"why": one_line(why)})))
 
     def kill(self) -> None:
-        """End the program, at its start if need be. EXIT follows."""
+        """End the program; EXIT follows, or REFUSED if it did not run yet."""
         self._killed = True
         if self._program:
             self._program.kill()
+        elif self._starting:
+            self._starting.cancel()
 
     def freeze(self) -> None:
-        """Stop the program (R22)."""
+        """Stop the program (R22). One that is being started is started anew afterwards: a module would go on
+        to be compiled."""
         if self._program:
             self._program.freeze()
+        elif self._starting:
+            self._starting.cancel()
 
     def resume(self) -> None:
         """Let it go on."""
@@ -187,20 +192,21 @@ class Run:
 
     async def _go(self, program: bytes) -> None:
         try:
-            await self._jails.thawed.wait()
             runtime = self._jails.runtimes.get(self.start.runtime)
             if runtime is None:
                 offered = ", ".join(self._jails.runtimes)
                 await self.refuse(f"runtime: {self.start.runtime!r} is not offered here; there is {offered}")
                 return
             try:
-                limits = replace(self._jails.limits, cpus=(self._cpu,))
-                self._program = await runtime.start(program, self.start.arguments, limits)
+                running = await self._start_program(runtime, program)
             except (JailError, OSError, ValueError) as error:
                 await self.refuse(str(error) or repr(error))
                 return
             del program
-            await self._attend(self._program)
+            if running is None:
+                await self.refuse("killed before it ran")
+            else:
+                await self._attend(running)
         except LinkClosedError as error:
             log.debug("run %d: %s", self.number, error)
         except Exception:
@@ -210,6 +216,25 @@ class Run:
             if self._program:
                 self._jails.ran(await _end_program(self._program))
             self._end()
+
+    async def _start_program(self, runtime: Runtime, program: bytes) -> Program | None:
+        """The program, running; None if it was killed before. Raises what `Runtime.start` does."""
+        while self._program is None and not self._killed:
+            self._starting = asyncio.create_task(self._start_thawed(runtime, program))
+            try:
+                await asyncio.wait({self._starting})
+            finally:
+                self._starting.cancel()
+                await asyncio.gather(self._starting, return_exceptions=True)
+            if not self._starting.cancelled():
+                self._starting.result()
+        return self._program
+
+    async def _start_thawed(self, runtime: Runtime, program: bytes) -> None:
+        """Start it, after a freeze where there is one."""
+        await self._jails.thawed.wait()
+        limits = replace(self._jails.limits, cpus=(self._cpu,))
+        self._program = await runtime.start(program, self.start.arguments, limits)
 
     async def _attend(self, program: Program) -> None:
         """From STARTED to EXIT."""
@@ -261,7 +286,7 @@ class Run:
     def _end(self) -> None:
         self.over = True
         self._input.clear()
-        self._pieces.clear()
+        self._loaded.clear()
         self._room.set()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from links.frames import INPUT, INPUT_END, KILL, PROGRAM, START, Frame
 from links.link import Link, LinkClosedError
+from seller_node.bandwidth import Ahead
 from seller_node.run import BadStartError, Jails, Run, Start, read_start
 
 EACH_PROGRAM = 64 * 1024  # bytes that a program counts besides its own: small ones take memory too
@@ -20,9 +21,9 @@ class Session:
     are bounded. A buyer who breaks the order of frames loses his link.
     """
 
-    def __init__(self, link: Link, jails: Jails, cpu: int, started: Callable[[], None]) -> None:
+    def __init__(self, link: Link, jails: Jails, cpu: int, ahead: Ahead, started: Callable[[], None]) -> None:
         self.link = link
-        self._jails, self._cpu, self._started = jails, cpu, started
+        self._jails, self._cpu, self._ahead, self._started = jails, cpu, ahead, started
         self._run: Run | None = None
         self._reading: asyncio.Task[None] | None = None
         self._last = 0
@@ -72,10 +73,7 @@ class Session:
     async def _read(self) -> None:
         try:
             while frame := await self.link.receive():
-                if frame.kind in (START, PROGRAM):  # which must have started before the market counts it lost
-                    self._jails.down.owe(len(frame.payload))
-                else:
-                    await self._jails.down.take(len(frame.payload))
+                await self._carry(frame)
                 await self._take(frame)
         except LinkClosedError as error:
             log.debug("contract %d: %s", self.link.contract, error)
@@ -85,6 +83,16 @@ class Session:
         except Exception:
             log.exception("contract %d: the link ended by a fault of this node", self.link.contract)
             self.link.abort("a fault of the seller's node")
+
+    async def _carry(self, frame: Frame) -> None:
+        """Wait until the line has carried a frame. A program goes before the frames of others, or the market
+        would count it lost before it has started."""
+        size = len(frame.payload)
+        if frame.kind in (START, PROGRAM) and size <= self._ahead.left:
+            self._ahead.left -= size
+            self._jails.down.owe(size)
+        else:
+            await self._jails.down.take(size)
 
     async def _take(self, frame: Frame) -> None:
         """One frame. Raises BadStartError where it breaks the order, LinkClosedError."""
@@ -97,6 +105,8 @@ class Session:
                 raise BadStartError(f"frame {frame.kind} of run {frame.run}: no such run")
             return  # of a run that is over: the buyer did not know yet
         if frame.kind == PROGRAM:
+            if not run.is_loading:
+                raise BadStartError(f"PROGRAM of run {run.number}: it is there already")
             await self._load(run, frame.payload)
         elif frame.kind == KILL:
             if run.is_loading:
@@ -124,21 +134,18 @@ class Session:
             return
         run = self._run = self._make_run(start)
         program = self._programs.get(start.sha256)
-        if program is not None:
+        if program is not None and len(program) == start.size:
             run.begin(program)
-            return
-        if start.size + EACH_PROGRAM > self._room:
+        elif program is not None:
+            await run.refuse(f"program: the one with this SHA-256 has {len(program)} bytes, not {start.size}")
+        elif start.size + EACH_PROGRAM > self._room:
             room = max(0, self._room - EACH_PROGRAM)
             await run.refuse(
                 f"program: {start.size} bytes; this link has room for {room} more "
                 f"({self._jails.most_program()} in all): dial anew, or send a smaller one"
             )
-        elif start.size == 0:
-            await self._load(run, b"")
 
     async def _load(self, run: Run, data: bytes) -> None:
-        if not run.is_loading and run.start.size:
-            raise BadStartError(f"PROGRAM of run {run.number}: it is there already")
         try:
             program = run.load(data)
         except BadStartError as error:
