@@ -130,26 +130,23 @@ static bool hear_program(bool *ready, bool *failed)
     return false;
 }
 
-/* A command of the node: one letter. End of file: the node is gone, or wants no more of it. */
-static void hear_node(pid_t program, bool *killed)
+/* A command of the node: one letter. End of file: the node is gone, or has said its last. Returns false then. */
+static bool hear_node(pid_t program, bool *killed)
 {
     char command;
     ssize_t length = recv(CONTROL, &command, 1, 0);
 
     if (length < 0 && errno == EINTR)
-        return;
-    if (length != 1) {
-        kill(program, SIGKILL);
-        _exit(0);
-    }
-    if (command == 'F')
+        return true;
+    if (length == 1 && command == 'F')
         kill(program, SIGSTOP);
-    else if (command == 'C')
+    else if (length == 1 && command == 'C')
         kill(program, SIGCONT);
-    else if (command == 'Q')
+    else if (length == 1 && command == 'Q')
         kill(program, SIGQUIT);
     else
         *killed = kill(program, SIGKILL) == 0;
+    return length == 1;
 }
 
 static void watch(const struct jail *jail, struct meter meter, pid_t program, int pidfd) __attribute__((noreturn));
@@ -159,25 +156,31 @@ static void watch(const struct jail *jail, struct meter meter, pid_t program, in
     bool ready = false, failed = false, killed = false;
     enum reason reason = NO_REASON;
     struct rusage usage;
-    int status, count, pause = -1;
+    int status, pause = -1;
+    uint64_t look = 0; /* ms: when to look again; no command puts it off */
 
     for (;;) {
-        count = poll(events, 3, killed ? -1 : pause); /* what dies looks like one that hides */
-        if (count < 0 && errno != EINTR)
-            break;
-        if (count == 0 && (reason = measure(jail, &meter, &pause)) != NO_REASON) {
-            pause = -1;
-            kill(program, SIGKILL);
-        }
-        if (count <= 0)
+        uint64_t begin = now_ms(CLOCK_MONOTONIC);
+        bool looking = pause >= 0 && !killed; /* what dies looks like one that hides */
+        if (looking && begin >= look) {
+            if ((reason = measure(jail, &meter, &pause)) != NO_REASON)
+                killed = kill(program, SIGKILL) == 0;
+            look = begin + (uint64_t)pause;
             continue;
+        }
+        if (poll(events, 3, looking ? (int)(look - begin) : -1) < 0) {
+            if (errno != EINTR)
+                break;
+            continue;
+        }
         if (events[0].revents && !hear_program(&ready, &failed)) {
             events[0].fd = -1;
             if (!failed)
                 pause = PAUSE_LEAST;
+            look = now_ms(CLOCK_MONOTONIC) + PAUSE_LEAST;
         }
-        if (events[1].revents)
-            hear_node(program, &killed);
+        if (events[1].revents && !hear_node(program, &killed))
+            events[1].fd = -1;
         if (events[2].revents && events[0].fd < 0)
             break;
     }

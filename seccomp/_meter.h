@@ -8,8 +8,8 @@
 #define COREHOUR_METER_H
 
 #include <dirent.h>
-#include <time.h>
 
+#include "_clock.h"
 #include "_layers.h"
 
 /* Why the keeper killed a program. */
@@ -137,11 +137,8 @@ static int pause_of(uint64_t left, uint64_t speed)
 static enum reason measure(const struct jail *jail, struct meter *meter, int *pause)
 {
     char text[STATUS_MOST];
-    struct timespec now = {0, 0};
-    uint64_t used, cpu;
+    uint64_t used, cpu = now_ms(meter->clock);
 
-    clock_gettime(meter->clock, &now);
-    cpu = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
     if (cpu >= jail->cpu_seconds * 1000)
         return TOO_MUCH_CPU;
     *pause = pause_of(jail->cpu_seconds * 1000 - cpu, 1);

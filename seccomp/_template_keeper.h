@@ -12,12 +12,14 @@
 
 enum { MOST_RUNS = 256 }; /* of one module, at the same time */
 enum { REST_MS = 1 };     /* between a start and the next copy, unless it is asked for */
+enum { COPY_CPU_MS = 2000 }; /* of the template, for one copy: it takes less than 1 */
 enum { TEMPLATE_SOCKET = KEEPERS_STATUS };
 
 struct run {
     pid_t pid; /* 0: there is none, or no more */
     int pidfd, control;
-    uint64_t cpu_seconds; /* 0: without end */
+    bool deaf; /* the node has said its last */
+    uint64_t cpu_ms; /* that it may use; 0: without end */
     enum reason reason;
 };
 
@@ -26,6 +28,7 @@ static struct {
     struct run template;     /* compiling is its run */
     int statm;
     bool ready, refused;     /* it compiled its module; the node asks for no more */
+    uint64_t size, data;     /* of the template, as statm tells: copies have it too, and their own on top */
     int asked;               /* our end to a copy that was asked for, or -1 */
     struct run spare;        /* a copy that waits; `control` is the way to it */
     uint64_t rest;           /* until when, in ns: copying would take the CPU from who begins to run */
@@ -54,7 +57,7 @@ static void set_limit(pid_t pid, __rlimit_resource_t what, uint64_t most)
     kill(pid, SIGKILL);
 }
 
-/* What the template has already; copies have it too, and their own memory on top. In bytes. */
+/* What the template has, in bytes. */
 static uint64_t statm(int column)
 {
     char text[200];
@@ -69,15 +72,24 @@ static uint64_t statm(int column)
 }
 enum { STATM_SIZE = 0, STATM_RESIDENT = 1, STATM_SHARED = 2, STATM_DATA = 5 };
 
-/* No copies but those that are asked for: the template may fork while one is. */
-static void let_fork(bool may)
+/* Once its module is compiled the template stands still but while a copy is asked for, when it may make that one.
+ * Where it has a user namespace the kernel counts there who belongs to it: the keeper, the first process, the
+ * template, what runs, and the new one. */
+static void let_copy(bool may)
 {
     struct rlimit limit;
 
+    kept.template.cpu_ms = may ? now_ms(cpu_clock(kept.template.pid)) + COPY_CPU_MS : 0;
+    if (!may)
+        kill(kept.template.pid, SIGSTOP);
     if (prlimit(kept.template.pid, RLIMIT_NPROC, NULL, &limit) == 0) {
         limit.rlim_cur = may ? limit.rlim_max : 0;
+        if (may && kept.init && limit.rlim_max > 4 + kept.count)
+            limit.rlim_cur = 4 + kept.count;
         prlimit(kept.template.pid, RLIMIT_NPROC, &limit, NULL);
     }
+    if (may)
+        kill(kept.template.pid, SIGCONT);
 }
 
 /* Sends `size` bytes with descriptors beside them. */
@@ -103,7 +115,7 @@ static void ask_for_copy(void)
         return;
     }
     setsockopt(pair[0], SOL_SOCKET, SO_PASSCRED, &one, sizeof one);
-    let_fork(true);
+    let_copy(true);
     if (!hand_over(TEMPLATE_SOCKET, "", 1, &pair[1], 1))
         kill(kept.template.pid, SIGKILL);
     close(pair[1]);
@@ -124,7 +136,7 @@ static void hear_copy(void)
 
     if (length < 0 && (errno == EINTR || errno == EAGAIN))
         return;
-    let_fork(false);
+    let_copy(false);
     if (length == 1 && control.header.cmsg_type == SCM_CREDENTIALS)
         memcpy(&who, CMSG_DATA(&control.header), sizeof who);
     bool known = who.pid <= 0 || who.pid == kept.template.pid || who.pid == kept.init;
@@ -135,7 +147,7 @@ static void hear_copy(void)
         close(kept.asked);
     } else {
         int pidfd = (int)syscall(SYS_pidfd_open, who.pid, 0);
-        kept.spare = (struct run){who.pid, pidfd, kept.asked, 0, NO_REASON};
+        kept.spare = (struct run){.pid = who.pid, .pidfd = pidfd, .control = kept.asked};
         set_limit(who.pid, RLIMIT_NPROC, 0);
         set_limit(who.pid, RLIMIT_NOFILE, STDIO);
     }
@@ -163,11 +175,11 @@ static void hear_request(void)
         return;
     }
     memcpy(fds, CMSG_DATA(&control.header), sizeof fds);
-    set_limit(run.pid, RLIMIT_DATA, statm(STATM_DATA) + request.memory + OWN_MEMORY);
-    set_limit(run.pid, RLIMIT_AS, statm(STATM_SIZE) + request.memory + OWN_MEMORY + RESERVATION + 4 * GUARD);
+    set_limit(run.pid, RLIMIT_DATA, kept.data + request.memory + OWN_MEMORY);
+    set_limit(run.pid, RLIMIT_AS, kept.size + request.memory + OWN_MEMORY + RESERVATION + 4 * GUARD);
     if (request.cpu_seconds)
         set_limit(run.pid, RLIMIT_CPU, request.cpu_seconds + 2); /* if nobody looks in time */
-    run.cpu_seconds = request.cpu_seconds;
+    run.cpu_ms = request.cpu_seconds * UINT64_C(1000);
     if (sched_setaffinity(run.pid, sizeof(cpu_set_t), request.pinned ? &request.cpus : &kept.cpus)) {
         tell(fds[3], (struct report){.kind = 'F', .step = STEP_LIMITS, .value = errno});
         close(fds[3]);
@@ -201,22 +213,17 @@ static void hear_command(struct run *run)
         kill(run->pid, SIGQUIT);
     else
         kill(run->pid, SIGKILL);
-    if (length != 1) {
-        close(run->control);
-        run->control = -1;
-    }
+    run->deaf = length != 1;
 }
 
 /* ms until a run may have used up its CPU time, -1 for never; kills it if it has. */
 static int watch_cpu(struct run *run)
 {
-    struct timespec now;
-
-    if (run->pid == 0 || run->cpu_seconds == 0 || run->reason || clock_gettime(cpu_clock(run->pid), &now))
+    if (run->pid == 0 || run->cpu_ms == 0 || run->reason)
         return -1;
-    uint64_t used = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-    if (used < run->cpu_seconds * 1000)
-        return pause_of(run->cpu_seconds * 1000 - used, 1);
+    uint64_t used = now_ms(cpu_clock(run->pid));
+    if (used < run->cpu_ms)
+        return pause_of(run->cpu_ms - used, 1);
     run->reason = TOO_MUCH_CPU;
     kill(run->pid, SIGKILL);
     return -1;
@@ -261,14 +268,18 @@ static void hear_template(void)
 
     if (length < 0 && (errno == EAGAIN || errno == EINTR))
         return;
-    if (length != sizeof failure) {
+    if (length != sizeof failure || kept.ready) { /* it has nothing more to say */
         kill(kept.template.pid, SIGKILL);
     } else if (failure.step != STARTED) {
         tell(CONTROL, (struct report){.kind = 'F', .step = failure.step, .value = failure.error});
-    } else if (!kept.ready) {
+        kill(kept.template.pid, SIGKILL);
+    } else {
         kept.ready = true;
-        kept.template.cpu_seconds = 0;
+        kept.size = statm(STATM_SIZE);
+        kept.data = statm(STATM_DATA);
+        let_copy(false);
         set_limit(kept.template.pid, RLIMIT_CPU, RLIM_INFINITY); /* or its copies would inherit it */
+        sched_setaffinity(kept.template.pid, sizeof kept.cpus, &kept.cpus); /* it had those of who came first */
         tell(CONTROL, (struct report){
             .kind = 'S', .memory_kb = (int64_t)(statm(STATM_RESIDENT) - statm(STATM_SHARED)) >> 10});
     }
@@ -308,7 +319,7 @@ static void mind(void)
         events[3] = (struct pollfd){kept.asked, POLLIN, 0};
         events[4] = (struct pollfd){kept.spare.pid ? kept.spare.pidfd : -1, POLLIN, 0};
         for (unsigned i = 0; i < kept.count; i++) {
-            events[5 + 2 * i] = (struct pollfd){kept.runs[i].control, POLLIN, 0};
+            events[5 + 2 * i] = (struct pollfd){kept.runs[i].deaf ? -1 : kept.runs[i].control, POLLIN, 0};
             events[6 + 2 * i] = (struct pollfd){kept.runs[i].pidfd, POLLIN, 0};
         }
         unsigned count = kept.count;

@@ -106,7 +106,7 @@ static void be_template_keeper(struct jail *jail)
         give_up(STEP_NAMESPACES);
     if (jail->layers & NAMESPACES)
         start_init(jail);
-    kept.template = (struct run){0, -1, CONTROL, jail->cpu_seconds, NO_REASON};
+    kept.template = (struct run){.pidfd = -1, .control = CONTROL, .cpu_ms = jail->cpu_seconds * 1000};
     kept.template.pid = fork_with(CLONE_PIDFD, &kept.template.pidfd);
     if (kept.template.pid == 0)
         start_template(jail);

@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "_clock.h"
 #include "_wasmtime.h"
 
 enum wasi_errno {
@@ -24,7 +25,6 @@ enum wasi_errno {
     WASI_NOSYS = 52, WASI_NOTSOCK = 57, WASI_NOTSUP = 58, WASI_PIPE = 64, WASI_SPIPE = 70
 };
 enum { STDIO = 3, MOST_PIECES = 1024 };
-static const uint64_t SECOND = UINT64_C(1000000000); /* in nanoseconds */
 
 /* The one program of this process. */
 static struct {

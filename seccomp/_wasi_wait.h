@@ -8,13 +8,6 @@
 
 enum { SUBSCRIPTION = 48, EVENT = 32, ON_CLOCK = 0, ON_READ = 1, ON_WRITE = 2 };
 
-static uint64_t now(clockid_t clock)
-{
-    struct timespec time;
-    clock_gettime(clock, &time);
-    return (uint64_t)time.tv_sec * SECOND + (uint64_t)time.tv_nsec;
-}
-
 /* Nanoseconds until the clock of a subscription rings, `waited` after it was asked for; or an error of it. */
 static uint32_t until_clock(const uint8_t *asked, uint64_t waited, uint64_t *left)
 {

@@ -267,7 +267,11 @@ class Program:
         if not self._ended.done():
             # if the keeper is gone, so is its program: the reader of reports sees that as well
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                self._control.send(letter)
+                try:
+                    self._control.send(letter)
+                except BlockingIOError:  # hundreds wait there; none may be lost, so the program is
+                    self._killed = self._killed or "killed: its keeper does not listen"
+                    self._control.shutdown(socket.SHUT_WR)
 
     def _hear_keeper(self) -> None:
         try:

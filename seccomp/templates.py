@@ -1,9 +1,10 @@
 """Templates: one jailed process per wasm module, which compiled it once and copies itself for every run."""
 
 import asyncio
+import contextlib
 import hashlib
 import struct
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, defaultdict
 from dataclasses import replace
 
 from seccomp.launcher import Launcher, encode_arguments, open_program, send_packet
@@ -17,6 +18,7 @@ MOST_COPY_WALL_S = 60.0  # of a start, when all is compiled
 LEAST_COMPILE_MB = 256
 _RUN = struct.Struct("=QII128sII")  # struct run_request in _template.h
 _MOST_WHY = 500
+_MOST_WORDS_S = 5.0  # to say them, at its end
 Key = tuple[bytes, int, bool]  # a module, and how nice and idle its runs are: they can never be less
 
 
@@ -24,6 +26,16 @@ class Template(Program):
     """A template as its node sees it. Its pipes say why a module was refused, its socket takes runs."""
 
     starting = 0  # runs that are asked for and do not run yet
+
+    @property
+    def owner(self) -> tuple[int, ...]:
+        """The CPUs of whoever had it compiled."""
+        return self._limits.cpus
+
+    @property
+    def share(self) -> float:
+        """Of what all together may be."""
+        return 1 / MOST_TEMPLATES + self.memory_kb / MOST_MEMORY_KB
 
     async def compiled(self) -> None:
         """Wait until the module is compiled; JailError, one line, if it never will be."""
@@ -73,8 +85,10 @@ class Template(Program):
     async def _explain(self, why: str) -> str:
         end = await self.wait()
         said = b""
-        while piece := await self.read_stderr(1 << 16):
-            said = (said + piece)[:_MOST_WHY]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_MOST_WORDS_S):
+                while piece := await self.read_stderr(1 << 16):
+                    said = (said + piece)[:_MOST_WHY]
         text = "".join(c if c.isprintable() else " " for c in said.decode(errors="replace"))
         text = " ".join(text.split())
         if end.signal is not None:
@@ -84,7 +98,9 @@ class Template(Program):
 
 
 class Templates:
-    """The templates of one node: not too many, the least recently used ended first."""
+    """The templates of one node: not too many. Whoever has most of them loses the one that he used least
+    recently: so nobody can push out what others use. Whose they are the CPUs tell that they were compiled on.
+    """
 
     def __init__(self, launcher: Launcher) -> None:
         """Make templates by `launcher`."""
@@ -160,11 +176,17 @@ class Templates:
             task.exception()  # whoever waits gets it; nobody need
 
     def _keep_within_bounds(self, newest: Template) -> None:
-        memory_kb = sum(template.memory_kb for template in self._ready.values())
-        for key, template in list(self._ready.items()):
-            if len(self._ready) <= MOST_TEMPLATES and memory_kb <= MOST_MEMORY_KB:
+        while (
+            len(self._ready) > MOST_TEMPLATES
+            or sum(template.memory_kb for template in self._ready.values()) > MOST_MEMORY_KB
+        ):
+            shares: defaultdict[tuple[int, ...], float] = defaultdict(float)
+            idle: dict[tuple[int, ...], Key] = {}  # of each owner, the one least recently used
+            for key, template in self._ready.items():
+                shares[template.owner] += template.share
+                if template is not newest and not template.starting:
+                    idle.setdefault(template.owner, key)
+            if not idle:
                 return
-            if template is not newest and not template.starting:
-                memory_kb -= template.memory_kb
-                del self._ready[key]
-                template.close()  # its keeper stays until the programs have ended
+            # its keeper stays until the programs have ended
+            self._ready.pop(idle[max(idle, key=lambda owner: shares[owner])]).close()

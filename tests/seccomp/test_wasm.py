@@ -7,6 +7,7 @@ import signal
 import struct
 from collections.abc import Coroutine
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -401,6 +402,58 @@ def test_templates_are_bounded_and_programs_outlive_theirs(monkeypatch: pytest.M
             assert len(kept) == 1
             assert (await killed(spinning)).why == "killed by its keeper"
         assert not descendants(os.getpid())
+
+    asyncio.run(go())
+
+
+def most_processes(pid: int) -> str:
+    lines = Path(f"/proc/{pid}/limits").read_text().splitlines()
+    return next(line.split()[2] for line in lines if line.startswith("Max processes"))
+
+
+@LEVELS
+def test_a_template_stands_still_unless_a_copy_is_made(level: str) -> None:
+    """Whoever it was made for may have taken it over: it can do nothing, and not for another."""
+    cpus = os.sched_getaffinity(0)
+
+    async def go() -> None:
+        async with runtime_at(level, "wasm") as runtime:
+            spinning = await up(runtime, SPIN, replace(LIMITS, cpus=(min(cpus),)))
+            settled()
+            (keeper,) = (pid for pid, parent in parents().items() if parent == our_zygote())
+            (template,) = (pid for pid in descendants(keeper) if state(pid) == "T")
+            assert os.sched_getaffinity(template) == cpus
+            assert most_processes(template) == "0"
+            for _ in range(20):
+                await killed(await up(runtime, SPIN))
+            settled()
+            assert state(template) == "T"
+            await killed(spinning)
+
+    asyncio.run(go())
+
+
+def test_who_compiles_much_pushes_out_his_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(templates, "MOST_TEMPLATES", 4)
+    cpu = min(os.sched_getaffinity(0))
+
+    async def go() -> None:
+        async with runtime_at("A", "wasm") as runtime:
+            assert isinstance(runtime, WasmRuntime)
+            kept = runtime._templates._ready
+            for module in (HELLO, ECHO):
+                await run(runtime, module, ["module"], b"x")
+            modest = list(kept.values())
+            for status in range(8):
+                module = command(f"(call $status (i32.const {status}))")
+                end = await run(runtime, module, ["module"], limits=replace(LIMITS, cpus=(cpu,)))
+                assert end.exit.status == status
+            assert [*kept.values()][:2] == modest
+            assert len(kept) == 4
+            # Where all belong to one, the one that was used least recently goes.
+            await run(runtime, HELLO, ["module"])
+            await run(runtime, command("(call $status (i32.const 10))"), ["module"])
+            assert modest[0] in kept.values() and modest[1] not in kept.values()
 
     asyncio.run(go())
 
