@@ -31,8 +31,14 @@ def read_program(path: str) -> tuple[str, bytes]:
     """The runtime and the bytes of a program: a WebAssembly module, or else a static executable. Raises
     BadJobError where it is neither, before any money moves."""
     data = _read(path)
-    if data[:4] != _WASM:
+    if data[:4] != _WASM and not path.endswith(".wasm"):
         return NATIVE, _native(path, data)
+    if data[:4] != _WASM:
+        is_text = data.lstrip()[:7] == b"(module"
+        hint = (
+            "is the text of a module; assemble it, with wat2wasm" if is_text else "is no WebAssembly module"
+        )
+        raise BadJobError(f"program: {path} {hint}")
     if data[:8] != _MODULE:
         raise BadJobError(f"program: {path} is a component, or damaged; build a module, for wasm32-wasip1")
     return WASM, data

@@ -32,12 +32,13 @@ async def in_foreground(program: Program) -> tuple[Exit, int]:
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         if stopped.done():
             number = stopped.result()
+            program.kill(f"ended by {signal.Signals(number).name}")
         elif isinstance(passed.exception(), BrokenPipeError):
             number = signal.SIGPIPE
+            program.kill("ended, since nobody reads its output")
         else:
             end = passed.result()
             return end, end.status if end.status is not None else 128 + (end.signal or 0)
-        program.kill()
         return await program.wait(), 128 + number
     finally:
         for task in (feeding, passed):

@@ -25,6 +25,13 @@ from seccomp.foreground import in_foreground
 
 FAILED = 125  # the command itself failed: programs hardly ever say so
 UNITS = {"K": 10, "M": 20, "G": 30}
+OPTIONS = {  # what sets each field of Limits
+    "memory_mb": "--memory (in MiB)",
+    "threads": "--threads",
+    "wall_s": "--wall",
+    "warn_s": "--warn",
+    "cpu_s": "--cpu-time",
+}
 USAGE_ERROR: type[Any] = typer.BadParameter.__bases__[0]  # of a wrong option too; typer does not export it
 
 
@@ -68,6 +75,11 @@ app = typer.Typer(
 )
 
 
+def _in_options(fault: str) -> str:
+    """What is wrong with limits, in the words of this command."""
+    return re.sub("|".join(OPTIONS), lambda field: OPTIONS[field[0]], fault)
+
+
 def _mebibytes(text: str) -> int:
     match = re.fullmatch(r"(\d{1,9})([KMG])(i?B)?", text, re.IGNORECASE)
     size = int(match[1]) << UNITS[match[2].upper()] >> 20 if match else 0
@@ -104,7 +116,8 @@ def run(
         float, typer.Option("--warn", metavar="SECONDS", help="SIGQUIT so long before --wall.")
     ] = 0,
     cpu_time: Annotated[
-        int | None, typer.Option("--cpu-time", metavar="SECONDS", help="Of all its threads together.")
+        int | None,
+        typer.Option("--cpu-time", metavar="SECONDS", help="Whole ones, of all its threads."),
     ] = None,
     nice: Annotated[
         int, typer.Option("--nice", min=0, max=39, help="How far to stand back for other programs.")
@@ -118,8 +131,13 @@ def run(
         str, typer.Option("--function", metavar="NAME", help="Of a Python source: what is called.")
     ] = "",
     encoding: Annotated[
-        str, typer.Option("--encoding", help="Of its input: bytes (one argument) or json (an array of them).")
-    ] = "bytes",
+        str | None,
+        typer.Option(
+            "--encoding",
+            help="Of its input: bytes (one argument) or json (an array of them).",
+            show_default="bytes",
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="How it ended and what it used, as JSON on standard error.")
     ] = False,
@@ -154,14 +172,18 @@ def run(
         if chosen.tag.startswith("python/"):
             if not function or arguments:
                 raise JailError(f"{program} is a Python source: name its --function, whose input is stdin")
-            words = [function, encoding]
+            words = [function, encoding or "bytes"]
+        elif function or encoding:
+            raise JailError(f"--function and --encoding are for Python; {program} is run as {chosen.tag}")
         else:
             words = [str(program), *(arguments or [])]
         ended, status = asyncio.run(_run(chosen, text, words, limits, report))
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    except (JailError, ValueError) as error:
+    except JailError as error:
         _fail(str(error))
+    except ValueError as error:
+        _fail(_in_options(str(error)))
     if as_json:
         print(json.dumps(ended), file=sys.stderr)
     elif ended["status"] is None:
@@ -209,7 +231,7 @@ def _recognise(path: Path, program: bytes) -> str:
     """The beginning of the tag of what runs `program`."""
     if program.startswith(b"\x7fELF"):
         return "native/"
-    if program.startswith(b"\0asm"):
+    if program.startswith(b"\0asm") or path.suffix == ".wasm":
         return "wasm/"
     if path.suffix == ".py":
         return "python/"

@@ -60,6 +60,8 @@ class Limits:
             raise ValueError(f"threads is {self.threads}: must be between 1 and 1024")
         if self.wall_s is not None and not 0 < self.wall_s <= 1 << 30:
             raise ValueError(f"wall_s is {self.wall_s}: must be between 0 and {1 << 30}")
+        if self.warn_s and self.wall_s is None:
+            raise ValueError(f"warn_s is {self.warn_s}: there is no wall_s that it would be before")
         if not 0 <= self.warn_s <= (self.wall_s or 0):
             raise ValueError(f"warn_s is {self.warn_s}: must be between 0 and wall_s, which is {self.wall_s}")
         if self.cpu_s is not None and not 1 <= self.cpu_s <= 1 << 30:
@@ -192,11 +194,8 @@ class Program:
         """Send SIGQUIT: finish, please. A program without a handler for it goes on."""
         self._command(b"Q")
 
-    def kill(self) -> None:
-        """End the program at once, frozen or not."""
-        self._kill("killed by its keeper")
-
-    def _kill(self, why: str) -> None:
+    def kill(self, why: str = "killed by its keeper") -> None:
+        """End the program at once, frozen or not; `why` is what its end will say."""
         self._killed = self._killed or why
         self._command(b"K")
 
@@ -306,7 +305,7 @@ class Program:
         wall, warn = self._limits.wall_s, self._limits.warn_s
         if wall is not None:
             why = f"killed at its wall limit of {wall:g} s"
-            self._deadlines.append(Deadline(self._loop, wall, lambda: self._kill(why)))
+            self._deadlines.append(Deadline(self._loop, wall, lambda: self.kill(why)))
             if warn:
                 self._deadlines.append(Deadline(self._loop, wall - warn, self.quit))
 

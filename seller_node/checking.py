@@ -15,6 +15,7 @@ from events import cli
 from events.cli import Json
 from seccomp.benchmark import SECONDS, BenchmarkError, Score
 from seller_node.hours import clock
+from seller_node.lines import many
 from seller_node.measurement import Measuring, described
 from seller_node.offering import Offering, find_offering
 from seller_node.options import (
@@ -32,7 +33,7 @@ from seller_node.options import (
     WhenIdle,
     policy_of,
 )  # fmt: skip
-from seller_node.place import DEFAULT
+from seller_node.place import DEFAULT, Place, PlaceTakenError
 from seller_node.policy import Policy
 from seller_node.profile import BadOfferError, Profile
 from seller_node.watching import Watching
@@ -67,13 +68,14 @@ def check(
     refusal = ""
     people: list[str] = []
     try:
+        Place(state.expanduser()).check()
         measuring = Measuring(state.expanduser(), benchmark_seconds, cpus=policy.cpus)
         offering = find_offering(report, policy, name, cpus, memory, False)
         profile, score = uvloop.run(_tried(offering, measuring))
         if policy.when_idle_s:
             with contextlib.closing(Watching()) as watching:
                 people = watching.sources()
-    except (BadOfferError, BenchmarkError, seccomp.JailError) as error:
+    except (BadOfferError, BenchmarkError, PlaceTakenError, seccomp.JailError) as error:
         refusal = str(error)
     if as_json:
         layers = [{"name": layer.name, "works": layer.works, "why": layer.why} for layer in report.layers]
@@ -102,8 +104,8 @@ def _show(
     if profile and score and not refusal:
         console.print(f"measured: {described(score)}", markup=False, soft_wrap=True)
         console.print(
-            f"would offer: machine {profile.machine}, {profile.cpus} CPUs, {profile.memory_mb} MiB each, "
-            f"{profile.mips} mips, {profile.mflops} mflops",
+            f"would offer: machine {profile.machine}, {many(profile.cpus, 'CPU')}, "
+            f"{profile.memory_mb} MiB each, {profile.mips} mips, {profile.mflops} mflops",
             markup=False,
             soft_wrap=True,
         )

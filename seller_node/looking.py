@@ -17,6 +17,7 @@ from events.keys import BadKeyError
 from events.log import NotAdmittedError, UnreachableError
 from events.pages import whole
 from seccomp.benchmark import BenchmarkError
+from seller_node.lines import many
 from seller_node.options import State
 from seller_node.place import DEFAULT, Place, PlaceTakenError
 from seller_node.profile import BadOfferError
@@ -63,9 +64,9 @@ def status(state: State = DEFAULT, server: Server = "", creds: Creds = None, as_
     print(f"account: {account['name']}, {credits(account['free'])} credits free")
     for machine in machines:
         ready = "ready" if machine["ready"] else "not heard"
-        print(f"machine {machine['machine']}: {machine['cpus']} CPUs, {ready}")
+        print(f"machine {machine['machine']}: {many(machine['cpus'], 'CPU')}, {ready}")
     for ask in asks:
-        sizes = f"{ask['running']} of {ask['size']} CPUs run"
+        sizes = f"{ask['running']} of {many(ask['size'], 'CPU')} in use"
         print(f"ask {ask['order']}: machine {ask['machine']}, {credits(ask['price'])} an hour, {sizes}")
     if not asks:
         print("offers nothing")

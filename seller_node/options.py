@@ -39,7 +39,10 @@ def _reader(read: Callable[[str], T]) -> Callable[[Any], T]:
 
 
 State = Annotated[
-    Path, typer.Option("--state", metavar="DIR", help="Where this node keeps its lock; one node each.")
+    Path,
+    typer.Option(
+        "--state", metavar="DIR", help="Where the node keeps its lock and benchmark.json; one node each."
+    ),
 ]
 AtMost = Annotated[
     Level,

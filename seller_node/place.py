@@ -52,6 +52,15 @@ class Place:
                 f"{self.directory}: {error.strerror}; give --state a directory to write in"
             ) from error
 
+    def check(self) -> None:
+        """That it could be written to. Raises PlaceTakenError; makes nothing."""
+        nearest = self.directory
+        while not nearest.exists() and nearest != nearest.parent:
+            nearest = nearest.parent
+        if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+            why = "not writable" if nearest.is_dir() else "no directory"
+            raise PlaceTakenError(f"{nearest}: {why}; give --state a directory to write in")
+
     def _take(self) -> None:
         """Lock, past a `status` that just looks who holds it."""
         for attempt in range(TRIES):

@@ -67,6 +67,12 @@ def test_a_wasm_module_is_known_by_its_first_bytes(tmp_path: Path) -> None:
     module.write_bytes(b"\0asm\x0d\0\1\0")
     with pytest.raises(BadJobError, match=r"program: .*work.wasm is a component"):
         read_program(str(module))
+    module.write_bytes(b"  (module)")
+    with pytest.raises(BadJobError, match=r"program: .*work.wasm is the text of a module; assemble it"):
+        read_program(str(module))
+    module.write_bytes(b"")
+    with pytest.raises(BadJobError, match=r"program: .*work.wasm is no WebAssembly module"):
+        read_program(str(module))
 
 
 def test_a_function_is_found_without_running_its_file(tmp_path: Path) -> None:

@@ -128,7 +128,8 @@ def test_a_signal_ends_it_and_nothing_is_left(jail: Start, many: Path, number: s
     running.send_signal(number)
     status, _, stderr = end(running)
     assert status == 128 + number
-    assert json.loads(stderr)["signal"] == signal.SIGKILL
+    report = json.loads(stderr)
+    assert (report["signal"], report["why"]) == (signal.SIGKILL, f"ended by {number.name}")
     until(lambda: not any(map(alive, family)), "its processes to end")
 
 
@@ -199,13 +200,17 @@ REFUSED = {
     "/nowhere/x": "/nowhere/x: No such file or directory",
     "/": "/: Is a directory",
     "--memory 3 {many}": "--memory is '3': must be a size from 1M on, as 512M or 2G",
-    "--memory 99999999G {many}": "memory_mb is 102399998976: must be between 1 and",
+    "--memory 99999999G {many}": "--memory (in MiB) is 102399998976: must be between 1 and",
     "--cpus 9999 {many}": "--cpus is 9999: there are",
     "--nice 40 {many}": "--nice",
-    "--threads 0 {many}": "threads is 0: must be between 1 and 1024",
-    "--wall 0 {many}": "wall_s is 0.0: must be between 0 and",
-    "--wall 5 --warn 6 {many}": "warn_s is 6.0: must be between 0 and wall_s, which is 5.0",
-    "--cpu-time 0 {many}": "cpu_s is 0: must be between 1 and",
+    "--threads 0 {many}": "--threads is 0: must be between 1 and 1024",
+    "--wall 0 {many}": "--wall is 0.0: must be between 0 and",
+    "--wall 5 --warn 6 {many}": "--warn is 6.0: must be between 0 and --wall, which is 5.0",
+    "--warn 6 {many}": "--warn is 6.0: there is no --wall that it would be before",
+    "--function f {many}": "--function and --encoding are for Python",
+    "--encoding bytes {many}": "--function and --encoding are for Python",
+    "{text}": "it is the text of one; assemble it first, with wat2wasm",
+    "--cpu-time 0 {many}": "--cpu-time is 0: must be between 1 and",
     "--at-most D {many}": "--at-most",
     "--bad {many}": "No such option: --bad (see `jail run -h`)",
     "": "Missing argument 'PROGRAM' (see `jail run -h`)",
@@ -225,7 +230,8 @@ def test_what_cannot_be_done_is_one_line_and_125(
     source, python = tmp_path / "x.c", tmp_path / "x.py"
     source.write_text("int main;")
     python.write_text("")
-    places = {"many": many, "source": source, "python": python}
+    (text := tmp_path / "x.wasm").write_text("(module)")
+    places = {"many": many, "source": source, "python": python, "text": text}
     assert call(monkeypatch, "run", *words.format(**places).split()) == 125
     told = capfd.readouterr()
     assert told.out == "" and told.err.count("\n") == 1 and told.err.startswith("jail: ")

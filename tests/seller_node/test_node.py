@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -485,3 +486,12 @@ def test_status_says_what_it_can(market: Market, tmp_path: Path) -> None:
         assert "no seed file" in json.loads(out)["error"]
 
     play(market, tmp_path, test)
+
+
+@pytest.mark.parametrize("place", ["/dev/null", "/dev/null/x"])
+def test_check_refuses_a_state_that_run_could_not_have(place: str) -> None:
+    command = [sys.executable, "-m", "seller_node", "check", *BRIEFLY, "--json", "--state", place]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    refusal = json.loads(done.stdout)["refusal"]
+    assert done.returncode == 1
+    assert refusal == "/dev/null: no directory; give --state a directory to write in"

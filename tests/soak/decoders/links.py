@@ -18,6 +18,7 @@ from links import link as links
 from links.endpoint import Endpoint
 from links.frames import BadFrameError, Frame, Packet, pack, pack_frame, unpack, unpack_frame
 from seccomp import Limits
+from seller_node.bandwidth import Ahead
 from seller_node.run import BadStartError, Jails, read_start
 from seller_node.session import Session
 from tests.market.play import key_of
@@ -195,7 +196,7 @@ class Served:
         link = make_link(sent, dialled=False)
         jails = Jails({}, Limits(256))
         jails.thawed.set()
-        session = Session(link, jails, 0, lambda: None)
+        session = Session(link, jails, 0, Ahead(jails.most_program()), lambda: None)
         serving = asyncio.create_task(session.serve())
         for number, body in enumerate(pieces(data)):
             link.arrived(Packet(f.DATA, DIAL, number, 0, 0, body))
