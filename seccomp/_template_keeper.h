@@ -12,7 +12,7 @@
 
 enum { MOST_RUNS = 256 }; /* of one module, at the same time */
 enum { REST_MS = 1 };     /* between a start and the next copy, unless it is asked for */
-enum { COPY_CPU_MS = 2000 }; /* of the template, for one copy: it takes less than 1 */
+enum { COPY_CPU_MS = 500 }; /* of the template, for one copy: it takes less than 1 */
 enum { TEMPLATE_SOCKET = KEEPERS_STATUS };
 
 struct run {
@@ -122,6 +122,35 @@ static void ask_for_copy(void)
     kept.asked = pair[0];
 }
 
+/* Whether a process is one of ours. */
+static bool is_known(pid_t pid)
+{
+    bool known = pid == kept.template.pid || pid == kept.init || pid == kept.spare.pid;
+
+    for (unsigned i = 0; i < kept.count; i++)
+        known |= pid == kept.runs[i].pid;
+    return known;
+}
+
+/* Kills whoever was made besides the copy that was asked for; whether there was somebody. Where there is a user
+ * namespace the kernel made sure that there is none. */
+static bool kill_strays(void)
+{
+    char text[1 << 14], *place = text, *next;
+    int fd = kept.init ? -1 : open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+    bool found = false;
+
+    close(fd);
+    text[length < 0 ? 0 : length] = '\0';
+    for (long pid; (pid = strtol(place, &next, 10)) > 0; place = next)
+        if (!is_known((pid_t)pid)) {
+            found = true;
+            kill((pid_t)pid, SIGKILL);
+        }
+    return found;
+}
+
 /* The first word of a copy; its process id comes from the kernel. */
 static void hear_copy(void)
 {
@@ -139,10 +168,7 @@ static void hear_copy(void)
     let_copy(false);
     if (length == 1 && control.header.cmsg_type == SCM_CREDENTIALS)
         memcpy(&who, CMSG_DATA(&control.header), sizeof who);
-    bool known = who.pid <= 0 || who.pid == kept.template.pid || who.pid == kept.init;
-    for (unsigned i = 0; i < kept.count; i++)
-        known |= who.pid == kept.runs[i].pid;
-    if (known || waitid(P_PID, (id_t)who.pid, &state, WEXITED | WNOHANG | WNOWAIT)) {
+    if (who.pid <= 0 || is_known(who.pid) || waitid(P_PID, (id_t)who.pid, &state, WEXITED | WNOHANG | WNOWAIT)) {
         kill(kept.template.pid, SIGKILL); /* it could not, or is not what it was */
         close(kept.asked);
     } else {
@@ -150,6 +176,9 @@ static void hear_copy(void)
         kept.spare = (struct run){.pid = who.pid, .pidfd = pidfd, .control = kept.asked};
         set_limit(who.pid, RLIMIT_NPROC, 0);
         set_limit(who.pid, RLIMIT_NOFILE, STDIO);
+        kill(who.pid, SIGSTOP); /* it waits, and does nothing else meanwhile */
+        if (kill_strays())
+            kill(kept.template.pid, SIGKILL);
     }
     kept.asked = -1;
 }
@@ -187,6 +216,7 @@ static void hear_request(void)
         close(fds[3]); /* the copy is gone; whoever asked may ask again */
     } else {
         tell(fds[3], (struct report){.kind = 'S'});
+        kill(run.pid, SIGCONT);
         close(run.control);
         run.control = fds[3];
         kept.runs[kept.count++] = run;
@@ -309,10 +339,10 @@ static void mind(void)
         bool listen = able && kept.spare.pid && kept.count < MOST_RUNS;
         bool lacking = able && kept.spare.pid == 0 && kept.asked < 0;
         bool resting = lacking && now(CLOCK_MONOTONIC) < kept.rest;
-        int pause = next_look();
 
         if (lacking && !resting)
             ask_for_copy();
+        int pause = next_look();
         events[0] = (struct pollfd){kept.refused ? -1 : CONTROL, listen || resting ? POLLIN : 0, 0};
         events[1] = (struct pollfd){kept.template.pid ? TEMPLATE_SOCKET : -1, POLLIN, 0};
         events[2] = (struct pollfd){kept.template.pid ? kept.template.pidfd : -1, POLLIN, 0};
