@@ -190,7 +190,9 @@ def resolve_creds(given: Path | None = None) -> Key:
     """
     path = given or config_directory() / "account.nk"
     if not path.exists():
-        raise NowhereError(f"no seed file at {path}: give --creds, or set COREHOUR_CREDS")
+        raise NowhereError(
+            f"no seed file at {path}: give --creds, or set COREHOUR_CREDS; `exchange account add` makes one"
+        )
     return Key.load(path)
 
 

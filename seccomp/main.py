@@ -170,8 +170,12 @@ def run(
             raise JailError(f"nothing can be run here: {report.missing()}")
         chosen = _choose(offered, runtime or _recognise(program, text), report)
         if chosen.tag.startswith("python/"):
-            if not function or arguments:
+            if not function:
                 raise JailError(f"{program} is a Python source: name its --function, whose input is stdin")
+            if arguments:
+                raise JailError(f"{program} is a Python source: its --function gets its arguments by stdin")
+            if encoding not in (None, "bytes", "json"):
+                raise JailError(f"--encoding is {encoding!r}: must be bytes or json")
             words = [function, encoding or "bytes"]
         elif function or encoding:
             raise JailError(f"--function and --encoding are for Python; {program} is run as {chosen.tag}")

@@ -59,7 +59,7 @@ class Limits:
         if not 1 <= self.threads <= 1024:
             raise ValueError(f"threads is {self.threads}: must be between 1 and 1024")
         if self.wall_s is not None and not 0 < self.wall_s <= 1 << 30:
-            raise ValueError(f"wall_s is {self.wall_s}: must be between 0 and {1 << 30}")
+            raise ValueError(f"wall_s is {self.wall_s}: must be more than 0 and at most {1 << 30}")
         if self.warn_s and self.wall_s is None:
             raise ValueError(f"warn_s is {self.warn_s}: there is no wall_s that it would be before")
         if not 0 <= self.warn_s <= (self.wall_s or 0):
@@ -324,7 +324,7 @@ class Program:
         if number == signal.SIGKILL and self._killed:
             return self._killed
         if number == signal.SIGKILL:
-            return "killed by SIGKILL (out of memory?)"
+            return "killed by SIGKILL (its own, or for want of memory)"
         try:
             return f"killed by {signal.Signals(number).name}"
         except ValueError:

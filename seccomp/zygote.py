@@ -57,6 +57,12 @@ def serve(kind: str, requests: socket.socket, parent: int, rest: list[str]) -> N
         packet, fds, _, _ = socket.recv_fds(requests, _PACKET_MOST, 6)
         if not packet:
             return
+        if (
+            len(fds) < 5
+        ):  # this process, or the machine, may open no more files: the node sees its socket close
+            for fd in fds:
+                os.close(fd)
+            continue
         request = json.loads(packet)
         try:
             keeper = _start(profile, request, fds)

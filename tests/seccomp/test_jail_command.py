@@ -204,7 +204,7 @@ REFUSED = {
     "--cpus 9999 {many}": "--cpus is 9999: there are",
     "--nice 40 {many}": "--nice",
     "--threads 0 {many}": "--threads is 0: must be between 1 and 1024",
-    "--wall 0 {many}": "--wall is 0.0: must be between 0 and",
+    "--wall 0 {many}": "--wall is 0.0: must be more than 0 and at most",
     "--wall 5 --warn 6 {many}": "--warn is 6.0: must be between 0 and --wall, which is 5.0",
     "--warn 6 {many}": "--warn is 6.0: there is no --wall that it would be before",
     "--function f {many}": "--function and --encoding are for Python",
@@ -218,8 +218,8 @@ REFUSED = {
     "--runtime vm/x86_64-kvm {many}": "no runtime vm/x86_64-kvm here: there are native/x86_64-linux",
     "--runtime native/x86_64-linux {source}": "not a static x86_64 ELF executable: it is",
     "{python}": "is a Python source: name its --function, whose input is stdin",
-    "--function f {python} x": "is a Python source: name its --function, whose input is stdin",
-    "--function f --encoding xml {python}": "must be a function's name and bytes or json",
+    "--function f {python} x": "is a Python source: its --function gets its arguments by stdin",
+    "--function f --encoding xml {python}": "--encoding is 'xml': must be bytes or json",
 }
 
 

@@ -49,7 +49,10 @@ def _is(wanted: str, deed: Deed, seen: Seen) -> bool:
     if wanted == "SIGSYS":
         return (seen.signal, seen.why) == (signal.SIGSYS, "killed by seccomp (SIGSYS)")
     if wanted == "SIGKILL":
-        return (seen.signal, seen.why) == (signal.SIGKILL, "killed by SIGKILL (out of memory?)")
+        return (seen.signal, seen.why) == (
+            signal.SIGKILL,
+            "killed by SIGKILL (its own, or for want of memory)",
+        )
     if wanted.startswith("SIG"):
         return (seen.signal, seen.why) == (signal.Signals[wanted], f"killed by {wanted}")
     if wanted.startswith("signal "):
