@@ -49,17 +49,49 @@ static char **read_arguments(PyObject *arguments)
     return vector;
 }
 
-PyDoc_STRVAR(start_doc,
-"start(*, profile, layers, trial, address_space, data, resident, stack, threads, cpu_seconds, nice, idle,\n"
-"      cpus, arguments, descriptors) -> int\n\n"
-"Fork a keeper, which forks the program and confines it. `profile` is NATIVE, PYTHON or TEMPLATE, `layers` the\n"
-"sum of NAMESPACES, LANDLOCK, SECCOMP; `trial` confines and ends; the numbers are those of struct jail; `cpus`\n"
-"is a tuple of numbers, empty for any; `arguments` a tuple of bytes; `descriptors` are program, stdin, stdout,\n"
-"stderr, control, and cgroup.procs of its group or -1. Returns the keeper's process id; for PYTHON also 0, in\n"
-"the program, in the jail. TEMPLATE needs load_wasmtime before; the limits are for compiling then.\n"
-"Raises OSError if there can be no keeper; everything later is a report on the control socket.");
+PyDoc_STRVAR(fork_doc,
+"fork() -> int\n\n"
+"Fork a process that may become a keeper: it dies with this one. Returns its process id, and 0 in it. Raises\n"
+"OSError.");
 
-static PyObject *start(PyObject *module, PyObject *none, PyObject *values)
+static PyObject *fork_keeper(PyObject *module, PyObject *none)
+{
+    const pid_t parent = getpid();
+    sigset_t all, before;
+    pid_t keeper;
+    int error;
+
+    (void)module;
+    (void)none;
+    sigfillset(&all); /* or a signal could run Python's handler in the child */
+    PyOS_BeforeFork();
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    keeper = fork_with(0, NULL);
+    error = errno;
+    if (keeper == 0) {
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) || getppid() != parent)
+            _exit(1);
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        PyOS_AfterFork_Child();
+    } else {
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        PyOS_AfterFork_Parent();
+    }
+    errno = error;
+    return keeper < 0 ? PyErr_SetFromErrno(PyExc_OSError) : PyLong_FromLong(keeper);
+}
+
+PyDoc_STRVAR(keep_doc,
+"keep(*, profile, layers, trial, address_space, data, resident, stack, threads, cpu_seconds, nice, idle,\n"
+"     cpus, arguments, descriptors)\n\n"
+"Be the keeper of a program, which is forked from here and confined. `profile` is NATIVE, PYTHON or TEMPLATE,\n"
+"`layers` the sum of NAMESPACES, LANDLOCK, SECCOMP; `trial` confines and ends; the numbers are those of struct\n"
+"jail; `cpus` is a tuple of numbers, empty for any; `arguments` a tuple of bytes; `descriptors` are program,\n"
+"stdin, stdout, stderr, control, and cgroup.procs of its group or -1. All that happens is a report on the\n"
+"control socket. Returns for PYTHON alone, in the program, in the jail. TEMPLATE needs load_wasmtime before;\n"
+"the limits are for compiling then. To be called in a process that `fork` made and that does nothing else.");
+
+static PyObject *keep(PyObject *module, PyObject *none, PyObject *values)
 {
     static char *names[] = {
         "profile", "layers", "trial", "address_space", "data", "resident", "stack", "threads", "cpu_seconds",
@@ -70,12 +102,11 @@ static PyObject *start(PyObject *module, PyObject *none, PyObject *values)
     unsigned long long address_space, data, resident, stack, cpu_seconds;
     char **vector;
     int trial, idle, *d = jail.descriptors;
-    pid_t keeper;
-    sigset_t all, before;
+    sigset_t all;
 
     (void)module;
     if (!PyArg_ParseTupleAndKeywords(
-            none, values, "iIpKKKKIKipO!O!(iiiiii):start", names, &jail.profile, &jail.layers, &trial, &address_space,
+            none, values, "iIpKKKKIKipO!O!(iiiiii):keep", names, &jail.profile, &jail.layers, &trial, &address_space,
             &data, &resident, &stack, &jail.threads, &cpu_seconds, &jail.nice, &idle, &PyTuple_Type, &cpus,
             &PyTuple_Type, &arguments, &d[0], &d[1], &d[2], &d[3], &d[4], &d[5]))
         return NULL;
@@ -91,31 +122,17 @@ static PyObject *start(PyObject *module, PyObject *none, PyObject *values)
     jail.cpu_seconds = cpu_seconds;
     jail.stack = stack;
     jail.arguments = vector;
-    jail.parent = getpid();
     snprintf(jail.uid_map, sizeof jail.uid_map, "%d %u 1", NOBODY, (unsigned)geteuid());
     snprintf(jail.gid_map, sizeof jail.gid_map, "%d %u 1", NOBODY, (unsigned)getegid());
 
-    sigfillset(&all); /* or a signal could run Python's handler in the child */
-    if (jail.profile != NATIVE)
-        PyOS_BeforeFork();
-    pthread_sigmask(SIG_BLOCK, &all, &before);
-    keeper = fork_with(0, NULL);
-    if (keeper == 0) {
-        if (jail.profile == TEMPLATE)
-            be_template_keeper(&jail);
-        be_keeper(&jail);
-        PyOS_AfterFork_Child();
-    } else {
-        int error = errno;
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
-        if (jail.profile != NATIVE)
-            PyOS_AfterFork_Parent();
-        errno = error;
-    }
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
+    if (jail.profile == TEMPLATE)
+        be_template_keeper(&jail);
+    /* A Python program goes on where this process was, which was made for it alone: Python need not know. */
+    be_keeper(&jail);
     PyMem_Free(vector);
-    if (keeper < 0)
-        return PyErr_SetFromErrno(PyExc_OSError);
-    return PyLong_FromLong(keeper);
+    Py_RETURN_NONE;
 }
 
 PyDoc_STRVAR(load_wasmtime_doc,
@@ -159,7 +176,8 @@ static PyObject *settle(PyObject *module, PyObject *value)
 }
 
 static PyMethodDef methods[] = {
-    {"start", (PyCFunction)(void (*)(void))start, METH_VARARGS | METH_KEYWORDS, start_doc},
+    {"fork", fork_keeper, METH_NOARGS, fork_doc},
+    {"keep", (PyCFunction)(void (*)(void))keep, METH_VARARGS | METH_KEYWORDS, keep_doc},
     {"load_wasmtime", load, METH_O, load_wasmtime_doc},
     {"settle", settle, METH_O, settle_doc},
     {NULL, NULL, 0, NULL},

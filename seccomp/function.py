@@ -49,6 +49,19 @@ def import_first() -> None:
     gc.freeze()
 
 
+def prepare() -> None:
+    """In the keeper of one program, before that is there: take away what would only fail obscurely, and what
+    all programs would otherwise share."""
+    sys.argv = ["program"]
+    sys.meta_path[:] = [importlib.machinery.BuiltinImporter, _NoMoreModules()]
+    sys.path.clear()
+    sys.path_importer_cache.clear()
+    sys.stdin = io.TextIOWrapper(io.BytesIO())
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed()  # or every program would draw the same numbers
+
+
 def call() -> NoReturn:
     """Call a function of the source on PROGRAM_FD with standard input, write the result, and exit.
 
@@ -59,7 +72,10 @@ def call() -> NoReturn:
     """
     status = 1
     try:
-        _make_ready()
+        # standard output carries the result alone; what is printed goes to standard error
+        sys.stdout = sys.stderr = io.TextIOWrapper(
+            io.FileIO(2, "w", closefd=False), "utf-8", "backslashreplace", line_buffering=True
+        )
         line, _, source = _read_all(_jail.PROGRAM_FD).partition(b"\n")
         os.close(_jail.PROGRAM_FD)
         name, encoding = line.decode().split(" ")
@@ -100,22 +116,6 @@ def _run(source: bytes, name: str, encoding: str) -> bytes:
     if not isinstance(result, bytes | bytearray | memoryview):
         raise TypeError(f"{name} returned {type(result).__name__}: must be bytes or str with encoding bytes")
     return bytes(result)
-
-
-def _make_ready() -> None:
-    """Take away what would only fail obscurely, and what all programs would otherwise share."""
-    sys.argv = ["program"]
-    sys.meta_path[:] = [importlib.machinery.BuiltinImporter, _NoMoreModules()]
-    sys.path.clear()
-    sys.path_importer_cache.clear()
-    sys.stdin = io.TextIOWrapper(io.BytesIO())
-    # standard output carries the result alone; what is printed goes to standard error
-    sys.stdout = sys.stderr = io.TextIOWrapper(
-        io.FileIO(2, "w", closefd=False), "utf-8", "backslashreplace", line_buffering=True
-    )
-    numpy = sys.modules.get("numpy")
-    if numpy is not None:
-        numpy.random.seed()  # or every program would draw the same numbers
 
 
 class _NoMoreModules(importlib.abc.MetaPathFinder):

@@ -63,7 +63,7 @@ def probe(at_most: str = "A") -> Report:
 
 
 def mask(report: Report) -> int:
-    """Return the working layers as the bits that `_jail.start` takes."""
+    """Return the working layers as the bits that `_jail.keep` takes."""
     return sum(_BITS.get(layer.name, 0) for layer in report.layers if layer.works)
 
 

@@ -1,4 +1,6 @@
-"""The zygote: a process that knows no secrets and forks keepers, each with one jailed program.
+"""The zygote: a process that knows no secrets and forks keepers, each for one jailed program.
+
+One keeper always waits for the next request.
 
 Its node starts it (launcher.py), or the probe does (layers.py). One packet on its socket is one start: JSON,
 with five descriptors beside it, or six where the program gets a cgroup. It ends when the socket does, or when
@@ -11,7 +13,8 @@ import os
 import signal
 import socket
 import struct
-from typing import Any
+from types import ModuleType
+from typing import Any, NoReturn
 
 from seccomp import _jail
 
@@ -21,13 +24,15 @@ _RESERVE = 8 << 30  # address space that may be set aside and not used: Go's run
 _ENDLESS = 1 << 50
 _ALL, _DATA = 0, 5  # columns of statm: all address space; of it, what may be written to
 # What each kind of zygote forks: a filter's profile, and the module of ours that it goes on with in the jail
-# (import_first() before, call(*arguments) in there), "" where it becomes the program itself.
+# (import_first() before, prepare() in its keeper, call() in there), "" where it becomes the program itself.
 _KINDS = {
     "native": (_jail.NATIVE, ""),
     "python": (_jail.PYTHON, "seccomp.function"),
     "wasm": (_jail.TEMPLATE, ""),
 }
 _REPORT = struct.Struct("=iiiiqq")  # struct report in _keeper.h
+_MOST_DEATHS = 100
+_TAKEN, _END = b"t", b"e"  # what a keeper tells the zygote
 _STEP_FORK = _jail.STEPS.index("fork")
 
 
@@ -53,27 +58,55 @@ def serve(kind: str, requests: socket.socket, parent: int, rest: list[str]) -> N
         _jail.settle(parent)
     except ProcessLookupError:
         return  # the node is gone already
-    while True:
-        packet, fds, _, _ = socket.recv_fds(requests, _PACKET_MOST, 6)
-        if not packet:
-            return
-        if (
-            len(fds) < 5
-        ):  # this process, or the machine, may open no more files: the node sees its socket close
-            for fd in fds:
-                os.close(fd)
-            continue
-        request = json.loads(packet)
+    deaths = 0
+    while (told := _start_next(requests, profile, inside)) != _END:
+        deaths = 0 if told else deaths + 1
+        if deaths > _MOST_DEATHS:
+            raise RuntimeError(f"{deaths} keepers in a row died before they were asked")
+
+
+def _start_next(requests: socket.socket, profile: int, inside: ModuleType | None) -> bytes:
+    """Fork a keeper that waits for the next request, and wait until it has taken that: so a start need not
+    wait for this fork, and no buyer's words are ever in this process. Returns what it told; b"": it died."""
+    ours, its = socket.socketpair()
+    with ours, its:
         try:
-            keeper = _start(profile, request, fds)
+            keeper = _jail.fork()
         except OSError as error:
-            _report_failure(fds[4], error)
-            keeper = -1
-        if keeper == 0:  # this is no zygote any more
-            assert inside is not None
-            inside.call(*request["arguments"])
-        for fd in fds:
-            os.close(fd)
+            return _refuse_next(requests, error)
+        if keeper == 0:
+            ours.close()
+            _take_request(requests, its, profile, inside)
+        its.close()
+        return ours.recv(1)
+
+
+def _take_request(
+    requests: socket.socket, told: socket.socket, profile: int, inside: ModuleType | None
+) -> NoReturn:
+    """In a keeper. Only a Python program gets back here, and ends in there."""
+    if inside is not None:
+        inside.prepare()
+    packet, fds, _, _ = socket.recv_fds(requests, _PACKET_MOST, 6)
+    told.send(_TAKEN if packet else _END)
+    if len(fds) >= 5:  # or there are too many open files, and the node sees its socket close
+        request = json.loads(packet)
+        _keep(profile, request, fds)
+        assert inside is not None
+        inside.call()
+    os._exit(0)
+
+
+def _refuse_next(requests: socket.socket, error: OSError) -> bytes:
+    """Say in the place of a keeper that there is none."""
+    packet, fds, _, _ = socket.recv_fds(requests, _PACKET_MOST, 6)
+    if len(fds) >= 5:
+        report = _REPORT.pack(ord("F"), _STEP_FORK, error.errno or 0, 0, 0, 0)
+        with socket.socket(fileno=os.dup(fds[4])) as control:
+            control.send(report, socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
+    for fd in fds:
+        os.close(fd)
+    return _TAKEN if packet else _END
 
 
 def probe(join: int) -> dict[str, tuple[str, int]]:
@@ -95,8 +128,8 @@ def probe(join: int) -> dict[str, tuple[str, int]]:
     return found
 
 
-def _start(profile: int, request: dict[str, Any], fds: list[int]) -> int:
-    """Fork a keeper with its program. Returns 0 in one that is not native, and in its jail then."""
+def _keep(profile: int, request: dict[str, Any], fds: list[int]) -> None:
+    """Be the keeper of a program. Returns in one that is a Python function, in its jail."""
     memory, threads = request["memory"], request["threads"]
     stack = min(_STACK, memory)
     if profile == _jail.NATIVE:
@@ -109,7 +142,7 @@ def _start(profile: int, request: dict[str, Any], fds: list[int]) -> int:
     else:
         data = address_space = _used(_ALL) + memory
         resident = 0
-    return _jail.start(
+    _jail.keep(
         profile=profile,
         layers=request["layers"],
         trial=False,
@@ -133,35 +166,29 @@ def _try_layer(bit: int, join: int) -> tuple[str, int]:
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, its:
         descriptors = (null, null, null, null, its.fileno(), join)
-        _jail.start(
-            profile=_jail.NATIVE,
-            layers=bit,
-            trial=True,
-            address_space=_ENDLESS,
-            data=_ENDLESS,
-            resident=_ENDLESS,
-            stack=_STACK,
-            threads=1,
-            cpu_seconds=_ENDLESS,
-            nice=0,
-            idle=False,
-            cpus=(),
-            arguments=(),
-            descriptors=descriptors,
-        )
+        if _jail.fork() == 0:
+            _jail.keep(
+                profile=_jail.NATIVE,
+                layers=bit,
+                trial=True,
+                address_space=_ENDLESS,
+                data=_ENDLESS,
+                resident=_ENDLESS,
+                stack=_STACK,
+                threads=1,
+                cpu_seconds=_ENDLESS,
+                nice=0,
+                idle=False,
+                cpus=(),
+                arguments=(),
+                descriptors=descriptors,
+            )
         os.close(null)
         its.close()
         ours.settimeout(30)
         packet = ours.recv(_REPORT.size)
     kind, step, error, *_ = _REPORT.unpack(packet)
     return ("started", 0) if kind == ord("S") else (_jail.STEPS[step], error)
-
-
-def _report_failure(control: int, error: OSError) -> None:
-    """Say in the keeper's place that there is none."""
-    report = _REPORT.pack(ord("F"), _STEP_FORK, error.errno or 0, 0, 0, 0)
-    with socket.socket(fileno=os.dup(control)) as sock:
-        sock.send(report, socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
 
 
 def _used(column: int) -> int:

@@ -25,6 +25,23 @@ def descendants(pid: int) -> set[int]:
     return found - {pid}
 
 
+def zygotes() -> set[int]:
+    """Those of this process."""
+    return {
+        pid for pid, parent in parents().items() if parent == os.getpid() and b"zygote" in command_line(pid)
+    }
+
+
+def keepers(zygote: int) -> set[int]:
+    """A zygote's, but for the one that waits for a request: that is still of its session."""
+    return {pid for pid, parent in parents().items() if parent == zygote and stat(pid)[3:4] == [str(pid)]}
+
+
+def at_rest(zygote: int) -> bool:
+    """Whether we have nobody but a zygote, and it one keeper that waits."""
+    return len(descendants(os.getpid())) == 2 and not keepers(zygote)
+
+
 def named(argument: str) -> int:
     """The process among our descendants whose argv[0] is `argument`."""
     command = argument.encode() + b"\0"

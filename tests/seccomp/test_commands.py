@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 from seccomp import Exit, InputClosedError, Limits, Program, Runtime
-from tests.seccomp.processes import alive, descendants, named, parents, state, ticks, until, until_async
+from tests.seccomp.processes import (
+    alive,
+    at_rest,
+    descendants,
+    named,
+    state,
+    ticks,
+    until,
+    until_async,
+    zygotes,
+)
 from tests.seccomp.running import LIMITS, Outcome, compile_static, ready_node, report_at, run, runtime_at
 
 SPIN = r"""
@@ -290,7 +300,7 @@ def test_cancelled_starts_leave_nothing(sleep: bytes) -> None:
     async def go() -> None:
         async with runtime_at("A") as runtime:
             await killed(await runtime.start(sleep, ["first"], LIMITS))
-            zygote = our_zygote()
+            (zygote,) = zygotes()
             before = set(os.listdir("/proc/self/fd"))
             for turns in range(20):
                 starting = asyncio.create_task(runtime.start(sleep, ["never"], LIMITS))
@@ -299,7 +309,7 @@ def test_cancelled_starts_leave_nothing(sleep: bytes) -> None:
                 starting.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await starting
-            await until_async(lambda: descendants(os.getpid()) == {zygote}, "all are gone")
+            await until_async(lambda: at_rest(zygote), "all are gone")
             assert set(os.listdir("/proc/self/fd")) == before
 
     asyncio.run(go())
@@ -314,21 +324,16 @@ def test_a_hundred_starts_leave_neither_process_nor_descriptor(sleep: bytes) -> 
     async def go() -> None:
         async with runtime_at("A") as runtime:
             await one(runtime, 0)
-            zygote = our_zygote()
+            (zygote,) = zygotes()
             ours, its = set(os.listdir("/proc/self/fd")), descriptors(zygote)
             for start in range(0, 100, 25):  # some at once
                 await asyncio.gather(*(one(runtime, start + n) for n in range(25)))
-            await until_async(lambda: descendants(os.getpid()) == {zygote}, "all keepers are gone")
+            await until_async(lambda: at_rest(zygote), "all keepers are gone")
             assert set(os.listdir("/proc/self/fd")) == ours
             assert descriptors(zygote) == its
         assert not descendants(os.getpid())
 
     asyncio.run(go())
-
-
-def our_zygote() -> int:
-    (zygote,) = (child for child, parent in parents().items() if parent == os.getpid())
-    return zygote
 
 
 def descriptors(pid: int) -> set[str]:
@@ -343,7 +348,7 @@ def test_a_zygote_that_died_is_started_again(sleep: bytes) -> None:
         async with runtime_at("A") as runtime:
             program = await runtime.start(sleep, ["sleeper"], LIMITS)
             pid = named("sleeper")
-            zygote = our_zygote()
+            (zygote,) = zygotes()
             os.kill(zygote, signal.SIGKILL)
             end = await asyncio.wait_for(program.wait(), 30)
             assert end.why == "its keeper was lost"
@@ -351,7 +356,7 @@ def test_a_zygote_that_died_is_started_again(sleep: bytes) -> None:
             await until_async(lambda: not alive(pid), "its program died with it")
             await killed(await runtime.start(sleep, ["sleeper"], LIMITS))
 
-            zygote = our_zygote()
+            (zygote,) = zygotes()
             os.kill(zygote, signal.SIGSTOP)
             starting = asyncio.create_task(runtime.start(sleep, ["sleeper"], LIMITS))
             await asyncio.sleep(0.05)  # the request lies in its socket
@@ -388,7 +393,7 @@ def test_nothing_outlives_a_killed_node(spin: bytes, tmp_path: Path, level: str)
     (tmp_path / "spin").write_bytes(spin)
     with ready_node(NODE, str(tmp_path / "spin"), level) as node:
         family = descendants(node.pid)
-        assert len(family) == 8, "two zygotes, three keepers, three programs"
+        assert len(family) == 10, "two zygotes, three keepers and two that wait, three programs"
         until(lambda: any(state(pid) == "T" for pid in family), "one is frozen")
     until(lambda: not any(alive(pid) for pid in family), "all are dead")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from seccomp import Limits, Runtime
-from tests.seccomp.processes import descendants, until_async
+from tests.seccomp.processes import at_rest, until_async, zygotes
 from tests.seccomp.running import compile_static, finish, runtime_at
 
 SOURCE = "#include <unistd.h>\nint main(int n, char **v) { write(1, v[1], 1); if (v[1][0] == 'w') pause(); }"
@@ -30,7 +30,7 @@ def status_of(pid: int, name: str) -> int:
 
 
 async def footprint(zygote: int) -> dict[str, int]:
-    await until_async(lambda: descendants(os.getpid()) == {zygote}, "keepers and programs to be gone")
+    await until_async(lambda: at_rest(zygote), "keepers and programs to be gone")
     gc.collect()
     return {
         "descriptors of the node": len(os.listdir("/proc/self/fd")),
@@ -60,19 +60,11 @@ async def grown(level: str, kind: str, count: int, program: bytes, arguments: li
     """What is more after `count` starts than before, descriptors by number and memory in KiB."""
     async with runtime_at(level, kind) as runtime:
         await start_many(runtime, WARM, program, arguments)
-        (zygote,) = {pid for pid in descendants(os.getpid()) if b"zygote" in command(pid)}
+        (zygote,) = zygotes()
         before = await footprint(zygote)
         await start_many(runtime, count, program, arguments)
         after = await footprint(zygote)
         return {name: after[name] - before[name] for name in before}
-
-
-def command(pid: int) -> bytes:
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return file.read()
-    except OSError:
-        return b""
 
 
 def try_kind(level: str, kind: str, count: int, folder: Path) -> dict[str, int]:

@@ -7,7 +7,8 @@ import pytest
 from seccomp import Limits, Runtime
 from tests.seccomp.running import Outcome, run, runtime_at
 
-# Looks in all memory around its objects for its input, the last letter of which has one bit turned round.
+# Looks in all memory around its objects for its input, the last letter of which has one bit turned round, and
+# never puts what it looks for together, or it would find that.
 SPY = b"""
 def f(data):
     try:
@@ -23,8 +24,9 @@ def f(data):
     for page in pages:
         at = ctypes.c_void_p(page << 12)
         if call.madvise(at, ctypes.c_size_t(4096), 0) == 0 and call.write(2, at, ctypes.c_size_t(1)) == 1:
-            found += ctypes.string_at(page << 12, 4096).count(data[:-1] + bytes([data[-1] ^ 1]))
             looked += 1
+            for piece in ctypes.string_at(page << 12, 4096).split(data[:-1])[1:]:
+                found += piece[:1] != b"" and piece[0] == data[-1] ^ 1
     return f"{found} {looked > 1000}"
 """
 NAME = "a_name_that_tells_of_the_work_of_another"

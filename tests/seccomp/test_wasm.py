@@ -18,13 +18,14 @@ from tests.seccomp.modules import ECHO, FLOOD, GROW, HELLO, SLEEP, SPIN, assembl
 from tests.seccomp.processes import (
     alive,
     descendants,
-    parents,
+    keepers,
     start_time,
     stat,
     state,
     ticks,
     until,
     until_async,
+    zygotes,
 )
 from tests.seccomp.running import LIMITS, Outcome, finish, ready_node, report_at, run, runtime_at
 
@@ -364,7 +365,9 @@ def test_a_module_is_compiled_once_and_every_run_begins_anew(level: str) -> None
 
     statuses, before, after = asyncio.run(go())
     assert statuses == {2}
-    assert before == after == (4 if level == "A" else 3) + 1, "zygote, keeper, template, its copy; an init"
+    assert before == after == (6 if level == "A" else 5), (
+        "zygote, one that waits, keeper, template, its copy; an init"
+    )
 
 
 def settled() -> int:
@@ -421,7 +424,7 @@ def test_a_template_stands_still_unless_a_copy_is_made(level: str) -> None:
             spinning = await up(runtime, SPIN, replace(LIMITS, cpus=(min(cpus),)))
             for _ in range(3):
                 settled()
-                (keeper,) = (pid for pid, parent in parents().items() if parent == our_zygote())
+                (keeper,) = keepers(*zygotes())
                 stopped = [pid for pid in descendants(keeper) if state(pid) == "T"]
                 assert len(stopped) == 2
                 assert all(os.sched_getaffinity(pid) == cpus for pid in stopped)
@@ -461,17 +464,12 @@ def test_a_template_that_died_is_made_again() -> None:
     async def go() -> None:
         async with runtime_at("B", "wasm") as runtime:
             spinning = await up(runtime, SPIN)
-            (keeper,) = (pid for pid, parent in parents().items() if parent == our_zygote())
+            (keeper,) = keepers(*zygotes())
             os.kill(min(descendants(keeper), key=start_time), signal.SIGKILL)  # the template
             await killed(await up(runtime, SPIN))
             assert (await killed(spinning)).why == "killed by its keeper"
 
     asyncio.run(go())
-
-
-def our_zygote() -> int:
-    (zygote,) = (child for child, parent in parents().items() if parent == os.getpid())
-    return zygote
 
 
 def test_starts_that_are_cancelled_leave_nothing() -> None:
@@ -526,7 +524,7 @@ def test_many_starts_leave_nothing(level: str) -> None:
 
 def footprint(level: str) -> dict[int, tuple[int, int]]:
     """Open files, where we may see them, and own memory of us and all below but the copy that waits."""
-    processes = 5 if level == "A" else 4  # zygote, keeper, template, its copy; and an init
+    processes = 6 if level == "A" else 5  # zygote, one that waits, keeper, template, its copy; and an init
     until(lambda: settled() == processes, "only these are left")
     gc.collect()
     youngest = max(descendants(os.getpid()), key=start_time)

@@ -190,7 +190,7 @@ async def play_level(level: str, native: bytes) -> Played:
         played.honest[f"{kind}, behind them"] = await honest(runtimes[kind], kind, native)
     if "wasm" in runtimes:  # it keeps processes for the modules that it knows
         await runtimes.pop("wasm").close()
-    played.left += await leftovers(len(runtimes))
+    played.left += await leftovers(2 * len(runtimes))
     for runtime in runtimes.values():
         await runtime.close()
     played.left += await leftovers(0)
@@ -225,13 +225,14 @@ async def _honest_answer(program: Program) -> str:
     return f"{out.decode()}, {end.why}, {end.bytes_in} in, {end.bytes_out} out"
 
 
-async def leftovers(zygotes: int, looks: int = 200) -> list[str]:
-    """What is still there of programs that have ended, besides the processes that start them."""
+async def leftovers(starters: int, looks: int = 200) -> list[str]:
+    """What is still there of programs that have ended, besides the processes that start them: a zygote and a
+    keeper that waits, for each runtime."""
     for _ in range(looks):  # keepers and zombies take a moment
-        if len(children := descendants(os.getpid())) <= zygotes:
+        if len(children := descendants(os.getpid())) <= starters:
             break
         await asyncio.sleep(0.01)
-    left = [f"process {pid}: {stat}" for pid, stat in children.items()] if len(children) > zygotes else []
+    left = [f"process {pid}: {stat}" for pid, stat in children.items()] if len(children) > starters else []
     marked = f"corehour-hostile-{os.getpid()}-"
     for folder in map(Path, ("/tmp", "/dev/shm", "/var/tmp", "/dev/mqueue")):
         left += [str(file) for file in folder.glob(f"{marked}*")]

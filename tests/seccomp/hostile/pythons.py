@@ -117,7 +117,7 @@ TABLE: dict[str, tuple[str, str, str, str, str]] = {
     "py_start": (INSIDE, "start a program by the jail's own code", ASKS, "SIGSYS|raises ModuleNotFoundError",
                  "from seccomp import _jail\n"
                  "sizes = dict.fromkeys(('address_space', 'data', 'resident', 'stack', 'cpu_seconds'), 1 << 30)\n"
-                 "_jail.start(profile=1, layers=0, trial=False, threads=1, nice=0, idle=False, cpus=(), arguments=(),\n"
+                 "_jail.keep(profile=1, layers=0, trial=False, threads=1, nice=0, idle=False, cpus=(), arguments=(),\n"
                  "            descriptors=(0, 0, 1, 2, 2, -1), **sizes)"),
     "py_settle": (INSIDE, "become one that may be looked into, by the jail's own code", ASKS,
                   "SIGSYS|raises OSError|raises ModuleNotFoundError",
