@@ -304,7 +304,8 @@ class Link:
         if self._acked < self._fresh and now >= self._retry_at:
             self._patience = min(2 * self._patience, PATIENCE[1])
             self._retry_at = now + self._patience
-            self._recover(BURST)
+            # Who acknowledges nothing for long is sent little again and again.
+            self._recover(BURST if self._patience < PATIENCE[1] else 2)
         await self._resend()
         while self._fresh < self._next and not self.closed:
             if self._acked == self._fresh:

@@ -197,7 +197,9 @@ static enum step prepare_keeper(struct jail *jail)
 {
     int pair[2];
 
-    if (setsid() < 0) /* it dies with the zygote since it was forked */
+    /* It dies with the zygote since it was forked, and stays in its session: where the kernel groups tasks by
+     * these for their shares, niceness would count for nothing against whoever is in another. */
+    if (setpgid(0, 0))
         return STEP_KEEPER;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair))
         return STEP_DESCRIPTORS;

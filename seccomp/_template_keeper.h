@@ -386,7 +386,7 @@ static void mind(void)
     if (kept.init > 0 && kill(kept.init, SIGKILL) == 0) /* and with it whoever is in its namespaces */
         while (wait4(-1, NULL, 0, NULL) > 0 || errno == EINTR)
             ;
-    kill(0, SIGKILL); /* the whole session: whoever is left, and itself */
+    kill(0, SIGKILL); /* the whole group: whoever is left, and itself */
     _exit(0);
 }
 

@@ -52,7 +52,7 @@ def import_first() -> None:
 def prepare() -> None:
     """In the keeper of one program, before that is there: take away what would only fail obscurely, and what
     all programs would otherwise share."""
-    sys.argv = ["program"]
+    sys.argv = sys.orig_argv = ["program"]
     sys.meta_path[:] = [importlib.machinery.BuiltinImporter, _NoMoreModules()]
     sys.path.clear()
     sys.path_importer_cache.clear()

@@ -26,6 +26,7 @@ BOOT = (
     "sys.modules['seccomp'] = package; from seccomp.zygote import main; main(sys.argv[2:])"
 )
 P = TypeVar("P", bound=Program)
+_LARGE = 1 << 20  # bytes of a program, to be copied beside the event loop
 MOST_ARGUMENTS = 64 * 1024  # bytes, all together
 
 
@@ -75,7 +76,7 @@ class Launcher:
                 running.group = group = Group(self._place, limits, self._threads(limits))
                 joined.callback(group.close)
                 theirs.append(group.join)
-            await self.send(request, program, theirs)
+            await self.send(request, program, theirs, limits)
         try:
             await running.started()
         except BaseException:
@@ -109,14 +110,20 @@ class Launcher:
             raise JailError(f"arguments: {len(packet)} bytes, more than {MOST_ARGUMENTS}; send them as input")
         return packet
 
-    async def send(self, packet: bytes, program: bytes, theirs: list[int]) -> None:
-        """Hand `program` to the zygote, with the ends that `open_program` gave. Raises JailError."""
-        memfd = _memory_file(program)
+    async def send(self, packet: bytes, program: bytes, theirs: list[int], limits: Limits) -> None:
+        """Hand `program` to the zygote, with the ends that `open_program` gave. Raises JailError.
+
+        A zygote is nice as those were that it was started for; its programs may be nicer among themselves.
+        """
+        if len(program) > _LARGE:
+            memfd = await asyncio.to_thread(_memory_file, program)
+        else:
+            memfd = _memory_file(program)
         try:
             async with self._turn:
                 for _ in range(2):  # the first may be one that died, and was not seen to be dead
                     try:
-                        await send_packet(self._running_zygote(), packet, [memfd, *theirs])
+                        await send_packet(self._running_zygote(limits), packet, [memfd, *theirs])
                         return
                     except (BrokenPipeError, ConnectionResetError):
                         self._end_zygote()
@@ -124,14 +131,15 @@ class Launcher:
             os.close(memfd)
         raise ZygoteLostError(f"the {self._kind} zygote ends as soon as it is started")
 
-    def _running_zygote(self) -> socket.socket:
+    def _running_zygote(self, limits: Limits) -> socket.socket:
         if self._process is not None and self._process.poll() is not None:
             self._end_zygote()
         if self._socket is None:
             ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            nice = str(19 if limits.idle else limits.nice)
             with its:
                 self._process = subprocess.Popen(
-                    zygote_command(self._kind, str(its.fileno()), str(os.getpid()), *self._rest),
+                    zygote_command(self._kind, str(its.fileno()), str(os.getpid()), nice, *self._rest),
                     env=zygote_environment(),
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,

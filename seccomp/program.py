@@ -122,7 +122,7 @@ class Runtime(Protocol):
 class Program:
     """A running jailed program. Its runtime makes it; its standard streams are pipes, read only when asked.
 
-    One task may write, one read stdout and one read stderr at the same time. Dropping or closing it kills the
+    One task may write, one read stdout and one read stderr at the same time. Closing it kills the
     program. All methods belong to the event loop in which it was started.
     """
 

@@ -159,7 +159,7 @@ class Templates:
         )
         request = self._launcher.request([], most)
         with open_program(Template, most) as (template, theirs):
-            await self._launcher.send(request, module, theirs)
+            await self._launcher.send(request, module, theirs, most)
         try:
             await template.compiled()
         except BaseException:

@@ -10,6 +10,7 @@ its parent dies.
 import importlib
 import json
 import os
+import select
 import signal
 import socket
 import struct
@@ -37,12 +38,24 @@ _STEP_FORK = _jail.STEPS.index("fork")
 
 
 def main(arguments: list[str]) -> None:
-    """Be what the arguments ask for: `probe`, or a kind, its socket and its parent's process id."""
+    """Be what the arguments ask for: `probe`, or a kind, its socket, its parent's process id and how nice its
+    programs are."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers are nobody's to wait for
     if arguments[0] == "probe":
         print(json.dumps(probe(int(arguments[1]))))
     else:
-        serve(arguments[0], socket.socket(fileno=int(arguments[1])), int(arguments[2]), arguments[3:])
+        _stand_back(int(arguments[3]))
+        serve(arguments[0], socket.socket(fileno=int(arguments[1])), int(arguments[2]), arguments[4:])
+
+
+def _stand_back(nice: int) -> None:
+    """Be so nice as a session too: where the kernel shares CPUs among these (`sched_autogroup_enabled`), the
+    niceness of a process counts within its own alone. To be done before `settle`."""
+    try:
+        with open("/proc/self/autogroup", "w") as file:
+            file.write(str(min(19, os.getpriority(os.PRIO_PROCESS, 0) + nice)))
+    except OSError:
+        pass  # this kernel does not, or a container hides it
 
 
 def serve(kind: str, requests: socket.socket, parent: int, rest: list[str]) -> None:
@@ -71,7 +84,7 @@ def _start_next(requests: socket.socket, profile: int, inside: ModuleType | None
     ours, its = socket.socketpair()
     with ours, its:
         try:
-            keeper = _jail.fork()
+            keeper = _fork(requests)
         except OSError as error:
             return _refuse_next(requests, error)
         if keeper == 0:
@@ -79,6 +92,15 @@ def _start_next(requests: socket.socket, profile: int, inside: ModuleType | None
             _take_request(requests, its, profile, inside)
         its.close()
         return ours.recv(1)
+
+
+def _fork(requests: socket.socket) -> int:
+    """Fork. Where there is no room for another process there may be when one is asked for. Raises OSError."""
+    try:
+        return _jail.fork()
+    except OSError:
+        select.select([requests], [], [])
+        return _jail.fork()
 
 
 def _take_request(
@@ -93,6 +115,9 @@ def _take_request(
         request = json.loads(packet)
         _keep(profile, request, fds)
         assert inside is not None
+        del packet, request, fds
+        for closed in (requests, told):
+            closed.detach()
         inside.call()
     os._exit(0)
 

@@ -73,6 +73,8 @@ class Life:
                     await node.run()
 
         loop = asyncio.get_running_loop()
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+            loop.add_signal_handler(signal.SIGHUP, leave)
         for number, act in ((signal.SIGINT, interrupted), (signal.SIGTERM, leave), (signal.SIGUSR1, stop)):
             loop.add_signal_handler(number, act)
         self.place.hold({"machine": machine, "account": self.key.public, "server": self.server})
@@ -91,7 +93,7 @@ def say_to(as_json: bool) -> Callable[[str], None]:
 
     def say(text: str) -> None:
         line = f"{time.strftime('%H:%M:%S')} {text}"
-        with contextlib.suppress(BrokenPipeError):  # who reads the log may leave; the node goes on
+        with contextlib.suppress(OSError):  # its reader may leave, its disk be full; the node goes on
             print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
 
     return say

@@ -17,6 +17,7 @@ from seller_node.bandwidth import Bucket
 MOST_PROGRAM = 64 * 1024 * 1024  # bytes of all programs of one link
 MOST_ARGUMENTS = 256
 MOST_INPUT = 1024 * 1024  # bytes that wait for the program to read them
+EACH_FRAME = 180  # bytes that a frame counts on the line besides its own: subject, headers
 PIECE = 64  # bytes that a piece of input counts besides its own
 DYING_S = 2.0  # until a killed program is gone
 TELLING_S = 5.0  # until what it wrote before has reached its buyer
@@ -167,6 +168,11 @@ class Run:
         if self._program:
             self._program.resume()
 
+    async def told(self) -> None:
+        """Wait until all that there was to say of it was said: who does not listen begins nothing more."""
+        if self._task:
+            await asyncio.wait({self._task})
+
     def quit(self) -> bool:
         """SIGQUIT to the program, if it runs; whether it does (R15)."""
         if self._program is None or self.over:
@@ -242,8 +248,8 @@ class Run:
             program.freeze()
         if self._killed:
             program.kill()
+        self._started()  # before the buyer is told, who need not listen
         await self._link.send(Frame(STARTED, self.number))
-        self._started()
         pumps = [
             asyncio.create_task(self._pump(OUTPUT, program.read_stdout)),
             asyncio.create_task(self._pump(ERRORS, program.read_stderr)),
@@ -262,7 +268,7 @@ class Run:
     async def _pump(self, kind: int, read: Callable[[int], Awaitable[bytes]]) -> None:
         """Output to the buyer, as fast as he and the line take it: the link's window holds the program."""
         while data := await read(MOST_PAYLOAD):
-            await self._jails.up.take(len(data))
+            await self._jails.up.take(len(data) + EACH_FRAME)
             await self._link.send(Frame(kind, self.number, data))
 
     async def _feed(self, program: Program) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from links.frames import INPUT, INPUT_END, KILL, PROGRAM, START, Frame
 from links.link import Link, LinkClosedError
 from seller_node.bandwidth import Ahead
-from seller_node.run import BadStartError, Jails, Run, Start, read_start
+from seller_node.run import EACH_FRAME, BadStartError, Jails, Run, Start, read_start
 
 EACH_PROGRAM = 64 * 1024  # bytes that a program counts besides its own: small ones take memory too
 
@@ -87,7 +87,7 @@ class Session:
     async def _carry(self, frame: Frame) -> None:
         """Wait until the line has carried a frame. A program goes before the frames of others, or the market
         would count it lost before it has started."""
-        size = len(frame.payload)
+        size = len(frame.payload) + EACH_FRAME
         if frame.kind in (START, PROGRAM) and size <= self._ahead.left:
             self._ahead.left -= size
             self._jails.down.owe(size)
@@ -126,6 +126,8 @@ class Session:
         if frame.run <= self._last:
             raise BadStartError(f"START of run {frame.run}: run numbers rise, the last was {self._last}")
         self._last = frame.run
+        if self._run:
+            await self._run.told()
         try:
             start = read_start(frame.payload)
         except BadStartError as error:

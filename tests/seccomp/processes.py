@@ -33,8 +33,8 @@ def zygotes() -> set[int]:
 
 
 def keepers(zygote: int) -> set[int]:
-    """A zygote's, but for the one that waits for a request: that is still of its session."""
-    return {pid for pid, parent in parents().items() if parent == zygote and stat(pid)[3:4] == [str(pid)]}
+    """A zygote's, but for the one that waits for a request: that is still of its group."""
+    return {pid for pid, parent in parents().items() if parent == zygote and stat(pid)[2:3] == [str(pid)]}
 
 
 def at_rest(zygote: int) -> bool:

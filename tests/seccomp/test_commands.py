@@ -3,12 +3,13 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from seccomp import Exit, InputClosedError, Limits, Program, Runtime
+from seccomp import Exit, InputClosedError, Limits, Program, Runtime, _jail, zygote
 from tests.seccomp.processes import (
     alive,
     at_rest,
@@ -300,7 +301,7 @@ def test_cancelled_starts_leave_nothing(sleep: bytes) -> None:
     async def go() -> None:
         async with runtime_at("A") as runtime:
             await killed(await runtime.start(sleep, ["first"], LIMITS))
-            (zygote,) = zygotes()
+            (mother,) = zygotes()
             before = set(os.listdir("/proc/self/fd"))
             for turns in range(20):
                 starting = asyncio.create_task(runtime.start(sleep, ["never"], LIMITS))
@@ -309,7 +310,7 @@ def test_cancelled_starts_leave_nothing(sleep: bytes) -> None:
                 starting.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await starting
-            await until_async(lambda: at_rest(zygote), "all are gone")
+            await until_async(lambda: at_rest(mother), "all are gone")
             assert set(os.listdir("/proc/self/fd")) == before
 
     asyncio.run(go())
@@ -324,13 +325,13 @@ def test_a_hundred_starts_leave_neither_process_nor_descriptor(sleep: bytes) -> 
     async def go() -> None:
         async with runtime_at("A") as runtime:
             await one(runtime, 0)
-            (zygote,) = zygotes()
-            ours, its = set(os.listdir("/proc/self/fd")), descriptors(zygote)
+            (mother,) = zygotes()
+            ours, its = set(os.listdir("/proc/self/fd")), descriptors(mother)
             for start in range(0, 100, 25):  # some at once
                 await asyncio.gather(*(one(runtime, start + n) for n in range(25)))
-            await until_async(lambda: at_rest(zygote), "all keepers are gone")
+            await until_async(lambda: at_rest(mother), "all keepers are gone")
             assert set(os.listdir("/proc/self/fd")) == ours
-            assert descriptors(zygote) == its
+            assert descriptors(mother) == its
         assert not descendants(os.getpid())
 
     asyncio.run(go())
@@ -348,19 +349,19 @@ def test_a_zygote_that_died_is_started_again(sleep: bytes) -> None:
         async with runtime_at("A") as runtime:
             program = await runtime.start(sleep, ["sleeper"], LIMITS)
             pid = named("sleeper")
-            (zygote,) = zygotes()
-            os.kill(zygote, signal.SIGKILL)
+            (mother,) = zygotes()
+            os.kill(mother, signal.SIGKILL)
             end = await asyncio.wait_for(program.wait(), 30)
             assert end.why == "its keeper was lost"
             program.close()
             await until_async(lambda: not alive(pid), "its program died with it")
             await killed(await runtime.start(sleep, ["sleeper"], LIMITS))
 
-            (zygote,) = zygotes()
-            os.kill(zygote, signal.SIGSTOP)
+            (mother,) = zygotes()
+            os.kill(mother, signal.SIGSTOP)
             starting = asyncio.create_task(runtime.start(sleep, ["sleeper"], LIMITS))
             await asyncio.sleep(0.05)  # the request lies in its socket
-            os.kill(zygote, signal.SIGKILL)
+            os.kill(mother, signal.SIGKILL)
             await killed(await asyncio.wait_for(starting, 30))
 
     asyncio.run(go())
@@ -408,6 +409,41 @@ def test_ctrl_c_in_the_nodes_terminal_reaches_the_node_alone(sleep: bytes) -> No
             await killed(program)
 
     asyncio.run(go())
+
+
+@pytest.mark.parametrize(("limits", "nice"), [(Limits(64, nice=7), 7), (Limits(64, idle=True), 19)])
+def test_its_session_is_as_nice_as_it_is(sleep: bytes, limits: Limits, nice: int) -> None:
+    """Or its niceness would count for nothing, where the kernel shares CPUs among sessions."""
+    if not Path("/proc/self/autogroup").exists():
+        pytest.skip("this kernel does not group tasks by sessions")
+    least = min(19, os.getpriority(os.PRIO_PROCESS, 0) + nice)
+
+    async def go() -> None:
+        async with runtime_at("B") as runtime:
+            program = await runtime.start(sleep, ["sleeper"], limits)
+            group = Path(f"/proc/{named('sleeper')}/autogroup").read_text()  # noqa: ASYNC240
+            assert group != Path("/proc/self/autogroup").read_text()  # noqa: ASYNC240
+            assert group.split()[1:] == ["nice", str(least)]
+            await killed(program)
+
+    asyncio.run(go())
+
+
+def test_no_room_for_a_process_is_forgotten_when_there_is_room_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[OSError | None] = [BlockingIOError(), None, BlockingIOError(), BlockingIOError()]
+
+    def fork() -> int:
+        if error := tries.pop(0):
+            raise error
+        return 7
+
+    monkeypatch.setattr(_jail, "fork", fork)
+    requests, node = socket.socketpair()
+    with requests, node:
+        node.send(b"x")
+        assert zygote._fork(requests) == 7
+        with pytest.raises(BlockingIOError):
+            zygote._fork(requests)
 
 
 def test_limits_reach_the_program(spin: bytes) -> None:

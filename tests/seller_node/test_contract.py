@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import random
+import time
 import tracemalloc
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -317,6 +318,32 @@ async def _refused_for_ever(link: Link) -> None:
     for run in range(1, 1 << 20):
         await link.send(start_frame(run, bytes(1_000_000), [], sha256="0" * 64))
         await link.send_bytes(PROGRAM, run, bytes(1_000_000))
+
+
+def test_who_takes_no_answer_can_begin_nothing_more(nats_server: str) -> None:
+    async def test(on: Stage) -> None:
+        link = await on.dial()
+        await link.send(start_frame(1, b"x", [], "vm/x86_64-kvm"))
+        await link.send(Frame(PROGRAM, 1, b"x"))
+        sent = 1
+        while link._expected >= sent - 1 and sent < 1000:  # all answers but the last have come, and wait here
+            deadline = time.monotonic() + 1
+            while link._expected < sent and time.monotonic() < deadline:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+            await link.send(start_frame(sent + 1, b"x", [], "vm/x86_64-kvm"))
+            sent += 1
+        assert WINDOW_FRAMES <= sent <= WINDOW_FRAMES + 3
+        assert sum(task.get_name().startswith("run ") for task in asyncio.all_tasks()) <= 1
+        # Once he listens, all goes on.
+        frame = None
+        while frame is None or frame.run < sent:
+            frame = await link.receive()
+            assert frame and frame.kind == REFUSED
+        await start(link, sent + 1, program("echo"), ["echo"])
+        await give(link, sent + 1, b"fine")
+        assert (await outcome(link, sent + 1))["output"] == b"fine"
+
+    on_stage(nats_server, test)
 
 
 def test_a_buyer_who_breaks_the_order_loses_his_link_and_nothing_else(nats_server: str) -> None:

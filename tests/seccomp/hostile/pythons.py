@@ -110,7 +110,7 @@ TABLE: dict[str, tuple[str, str, str, str, str]] = {
                          "frame = sys._getframe()\n"
                          "while 'requests' not in frame.f_locals: frame = frame.f_back\n"
                          "frame.f_locals['requests'].send(b'{}')"),
-    "py_zygote_objects": (INSIDE, "the same by all objects that there are", DOES, "SIGSYS",
+    "py_zygote_objects": (INSIDE, "the same by all objects that there are", DOES, "raises ZeroDivisionError",
                           "import socket; gc.unfreeze()\n"
                           "found = [one for one in gc.get_objects() if isinstance(one, socket.socket)]\n"
                           "[one for one in found if one.fileno() > 2 and one.send(b'{}')] or 1 / 0"),
