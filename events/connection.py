@@ -5,6 +5,7 @@ subject holds white space that the server does not take for a separator. Anybody
 make anybody deaf. Here such bytes are read as they are, or replaced.
 """
 
+import asyncio
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -60,6 +61,13 @@ class Connection(Client):
             return await super()._process_headers(headers)
         except (IndexError, ValueError):
             return None
+
+    async def _process_pong(self) -> None:
+        """The server's answer to a flush. Who waited may have been cancelled, and the library would end
+        its reading by an error then."""
+        if self._pongs and self._pongs[0].done():
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
 
     def _build_message(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None

@@ -62,6 +62,29 @@ def test_a_bad_message_deafens_nobody(nats_server: str, line: bytes) -> None:
     asyncio.run(go())
 
 
+def test_a_flush_that_was_cancelled_deafens_nobody(
+    nats_server: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def go() -> None:
+        nc = Connection()
+        await nc.connect(nats_server, allow_reconnect=False)
+        try:
+            messages = await nc.subscribe("a.b")
+            for _ in range(5):
+                flushing = asyncio.create_task(nc.flush())
+                await asyncio.sleep(0)  # PING is on its way
+                flushing.cancel()
+                await asyncio.gather(flushing, return_exceptions=True)
+                await nc.flush()
+            await nc.publish("a.b", b"heard")
+            assert (await messages.next_msg(5)).data == b"heard"
+        finally:
+            await nc.close()
+
+    asyncio.run(go())
+    assert not caplog.records
+
+
 def test_many_messages_at_once(nats_server: str) -> None:
     async def go() -> None:
         nc = Connection()
